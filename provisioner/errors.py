@@ -1,0 +1,84 @@
+"""The errors that the program raises on purpose, and nothing else.
+
+Every error says what is wrong (`message`) and, where somebody can do something about it, what to do (`remedy`).
+Both reach the user unchanged: as the gRPC status, as the event on the claim, and in the log.
+
+    ProvisionerError
+    ├── InvalidRequestError         the request can never succeed as it is written
+    │   └── InvalidParameterError       … because of one StorageClass parameter
+    ├── VolumeNotFoundError         there is no volume of this id
+    ├── VolumeExistsError           there is a volume of this name, and it is a different one
+    ├── VolumeInUseError            the volume is mounted or watched: what was asked would take it from its user
+    ├── SizeOutOfRangeError         no volume of this size can exist here, however empty the pool is
+    ├── InsufficientCapacityError   the pool has no room for it now
+    ├── OperationPendingError       the same volume is being worked on
+    ├── InvalidPageTokenError       a listing cannot go on from this token
+    ├── UnsupportedError            the program does not offer this operation
+    └── BackendUnavailableError     the storage cannot be used now: unmounted, replaced, read-only, unreachable
+        └── VolumeQuarantinedError      … this one volume cannot: its record is unreadable
+"""
+
+
+class ProvisionerError(Exception):
+    """Base of every error raised on purpose.
+
+    Attributes:
+        message: what is wrong, for a reader who knows Kubernetes but not this program.
+        remedy: what to do about it; empty where there is nothing to do but wait.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class InvalidRequestError(ProvisionerError):
+    """The request can never succeed as it is written."""
+
+
+class InvalidParameterError(InvalidRequestError):
+    """A StorageClass parameter is unknown or has a value it cannot have."""
+
+
+class VolumeNotFoundError(ProvisionerError):
+    """There is no volume of this id."""
+
+
+class VolumeExistsError(ProvisionerError):
+    """There is a volume of this name already, with other properties than those asked for."""
+
+
+class VolumeInUseError(ProvisionerError):
+    """The volume is in use, and what was asked for would take it from its user."""
+
+
+class SizeOutOfRangeError(ProvisionerError):
+    """No volume of this size can exist here, however empty the pool is."""
+
+
+class InsufficientCapacityError(ProvisionerError):
+    """The pool has no room for the volume now; another one may."""
+
+
+class OperationPendingError(ProvisionerError):
+    """The same volume is being worked on; the call may be repeated."""
+
+
+class InvalidPageTokenError(ProvisionerError):
+    """A listing cannot go on from this token."""
+
+
+class UnsupportedError(ProvisionerError):
+    """The program does not offer this operation."""
+
+
+class BackendUnavailableError(ProvisionerError):
+    """The storage cannot be used now; nothing was changed that a repeated call would not find."""
+
+
+class VolumeQuarantinedError(BackendUnavailableError):
+    """The record of this one volume is unreadable; its data is untouched, and every other volume works."""
