@@ -86,13 +86,22 @@ class Metrics:
             registry=registry,
         )
         self.csi_server_in_flight = prometheus.Gauge(
-            "provisioner_csi_operations_in_flight", "CSI calls being served.", ["method_name"], registry=registry
+            "provisioner_csi_operations_in_flight",
+            "CSI calls being served.",
+            ["method_name"],
+            registry=registry,
         )
         self.pending_claims = prometheus.Gauge(
-            "provisioner_pending_claims", "Claims of ours that are not bound, by reason.", ["reason"], registry=registry
+            "provisioner_pending_claims",
+            "Claims of ours that are not bound, by reason.",
+            ["reason"],
+            registry=registry,
         )
         self.bind_total = prometheus.Counter(
-            "provisioner_bind", "Claims bound eagerly, or left to the binder, by outcome.", ["outcome"], registry=registry
+            "provisioner_bind",
+            "Claims bound eagerly, or left to the binder, by outcome.",
+            ["outcome"],
+            registry=registry,
         )
         self.watch_restarts = prometheus.Counter(
             "provisioner_watch_restarts",
@@ -110,5 +119,8 @@ class Metrics:
             registry=registry,
         )
         self.quarantined_volumes = prometheus.Gauge(
-            "provisioner_quarantined_volumes", "Volumes whose record is unreadable.", ["pool"], registry=registry
+            "provisioner_quarantined_volumes",
+            "Volumes whose record is unreadable.",
+            ["pool"],
+            registry=registry,
         )
