@@ -15,7 +15,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import durationpy
 import msgspec
@@ -25,6 +25,9 @@ from provisioner import errors
 ENVIRONMENT_PREFIX = "PROVISIONER_"
 
 Group = TypeVar("Group")
+
+Count = Annotated[int, msgspec.Meta(ge=1)]
+"""A number of things of which there must be one at least."""
 
 
 class SettingsError(errors.ProvisionerError):
@@ -76,7 +79,7 @@ class Driver:
     csi_socket: Path = _setting(
         Path("/csi/csi.sock"), "Unix socket on which the CSI services listen, as this process sees it."
     )
-    csi_workers: int = _setting(16, "Calls to the storage at a time; more wait for their turn.")
+    csi_workers: Count = _setting(16, "Calls to the storage at a time; more wait for their turn.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,9 +101,11 @@ class Node:
 class Directory:
     """The pools of the directory backend."""
 
-    pool: Mapping[str, Path] = _setting(
-        types.MappingProxyType({}),
-        "A pool and the directory that holds it, as name=path; several are separated by commas.",
+    pool: Mapping[str, Path] = dataclasses.field(
+        default_factory=dict,
+        metadata={
+            "help": "A pool and the directory that holds it, as name=path; several are separated by commas.",
+        },
     )
     init_pools: bool = _setting(
         default=False,
@@ -145,7 +150,7 @@ class Watcher:
     )
     strict_topology: bool = _setting(default=True, text="Where a node was selected, make the volume there or nowhere.")
     csi_timeout: datetime.timedelta = _setting(seconds(10), "Limit of one CSI call; the same call is repeated after.")
-    provision_workers: int = _setting(100, "Claims worked on at a time, and as many deletions.")
+    provision_workers: Count = _setting(100, "Claims worked on at a time, and as many deletions.")
     retry_interval_min: datetime.timedelta = _setting(seconds(1), "Wait before the first retry; it doubles.")
     retry_interval_max: datetime.timedelta = _setting(seconds(300), "The longest wait between two retries.")
 
@@ -174,9 +179,9 @@ class Field:
 def fields(groups: Sequence[type]) -> Iterator[Field]:
     """Every setting of these groups, in the order of their declaration."""
     for group in groups:
-        hints = typing.get_type_hints(group)
+        hints, defaults = typing.get_type_hints(group, include_extras=True), group()
         for field in dataclasses.fields(group):
-            yield Field(group, field.name, hints[field.name], field.default, field.metadata["help"])
+            yield Field(group, field.name, hints[field.name], getattr(defaults, field.name), field.metadata["help"])
 
 
 class Settings:
@@ -251,7 +256,19 @@ def _convert(raw: Any, wanted: Any) -> Any:
     try:
         return msgspec.convert(raw, wanted, strict=False, dec_hook=_from_text)
     except msgspec.ValidationError as error:
-        raise ValueError(f"{raw!r} will not do: {error}") from error
+        raise ValueError(f"{raw!r} is not {_description(wanted)}") from error
+
+
+def _description(wanted: Any) -> str:
+    """What would have been right, for a reader who does not know Python."""
+    if typing.get_origin(wanted) is Literal:
+        return "one of " + ", ".join(typing.get_args(wanted))
+    if wanted == dict[str, Path]:
+        return "of the form name=path,name=path"
+    return _DESCRIPTIONS.get(wanted, "a path")
+
+
+_DESCRIPTIONS = {bool: "true or false", Count: "a whole number from 1 on", str: "a text"}
 
 
 def _from_text(wanted: type, raw: Any) -> Any:

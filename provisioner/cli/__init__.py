@@ -1,1 +1,24 @@
-"""..."""
+"""The command line: reads the settings of one command, and hands them to `bootstrap`."""
+
+import importlib.metadata
+
+import click
+
+from provisioner.cli import run
+
+VERSION = importlib.metadata.version("provisioner")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(VERSION, message="%(version)s")
+def main() -> None:
+    """Give a Kubernetes cluster dynamic volumes.
+
+    Each setting below a command can be a flag, an environment variable (PROVISIONER_ and the flag's name in capitals,
+    with underscores) or a key of the --config file (the flag's name without its dashes); a flag wins over the
+    environment, and the environment over the file.
+    """
+
+
+for command in run.COMMANDS:
+    main.add_command(command)
