@@ -1,7 +1,8 @@
 """Generates the messages of `protos/` into `provisioner/generated/` with every build: wheel, editable and sdist alike.
 
 protoc maps `protos/` to the virtual path `provisioner/generated/`, so the generated modules import each other by the
-names under which they are installed. mypy-protobuf writes the stubs beside them.
+names under which they are installed. mypy-protobuf writes the stubs beside them: for grpc.aio, which is all that the
+program uses, and with servicers whose methods are not abstract, because an unimplemented call is an answer in CSI.
 """
 
 import importlib.resources
@@ -42,6 +43,8 @@ def generate(root: Path) -> None:
             f"--proto_path={importlib.resources.files('grpc_tools') / '_proto'}",
             f"--plugin=protoc-gen-mypy={_script('protoc-gen-mypy')}",
             f"--plugin=protoc-gen-mypy_grpc={_script('protoc-gen-mypy_grpc')}",
+            "--mypy_opt=quiet",
+            "--mypy_grpc_opt=quiet,only_async,generate_concrete_servicer_stubs",
             *(f"--{output}_out={root}" for output in ("python", "grpc_python", "mypy", "mypy_grpc")),
             *(f"{PACKAGE}/{proto.name}" for proto in protos),
         ]
