@@ -6,7 +6,7 @@ unmounted or the API server is away.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import prometheus_client
 import structlog
@@ -17,7 +17,7 @@ from provisioner import errors
 Check = Callable[[], Awaitable[None]]
 """Returns when all is well; raises `errors.ProvisionerError` to say what is not."""
 
-_CHECK_SECONDS = 3.0
+CHECK_SECONDS = 3.0
 
 log = structlog.get_logger(__name__)
 
@@ -55,8 +55,8 @@ class HealthServer:
         """
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/healthz", lambda request: self._answer(self._alive, request))
-        app.router.add_get("/readyz", lambda request: self._answer(self._ready, request))
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         try:
@@ -77,18 +77,25 @@ class HealthServer:
         body = prometheus_client.generate_latest(self._registry)
         return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
 
-    async def _answer(self, checks: dict[str, Check], _request: web.Request) -> web.Response:
-        faults = await asyncio.gather(*(_fault(check) for check in checks.values()))
-        lines = [f"[-] {name}: {fault}" if fault else f"[+] {name}" for name, fault in zip(checks, faults, strict=True)]
-        return web.Response(text="\n".join([*lines, ""]) or "ok\n", status=503 if any(faults) else 200)
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return await _answer(self._alive)
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        return await _answer(self._ready)
+
+
+async def _answer(checks: Mapping[str, Check]) -> web.Response:
+    faults = await asyncio.gather(*(_fault(check) for check in checks.values()))
+    lines = [f"[-] {name}: {fault}\n" if fault else f"[+] {name}\n" for name, fault in zip(checks, faults, strict=True)]
+    return web.Response(text="".join(lines) or "ok\n", status=503 if any(faults) else 200)
 
 
 async def _fault(check: Check) -> str:
     """What is wrong; empty where nothing is. A check that hangs is a fault too."""
     try:
-        await asyncio.wait_for(check(), _CHECK_SECONDS)
+        await asyncio.wait_for(check(), CHECK_SECONDS)
     except TimeoutError:
-        return f"no answer within {_CHECK_SECONDS:.0f} s"
+        return f"no answer within {CHECK_SECONDS:.0f} s"
     except errors.ProvisionerError as error:
         return str(error)
     except Exception as error:

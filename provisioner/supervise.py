@@ -16,7 +16,7 @@ from provisioner import errors
 
 log = structlog.get_logger(__name__)
 
-_FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
+FIRST_WAIT, LONGEST_WAIT = 0.5, 10.0  # seconds between two attempts
 
 
 class Part(Protocol):
@@ -68,23 +68,23 @@ class Kept:
         self._fault = None
 
     async def _keep(self) -> None:
-        wait = _FIRST_WAIT
+        wait = FIRST_WAIT
         while True:
             try:
                 await self._run(self._up)
-                fault = errors.BackendUnavailableError(f"{self._name} ended")
+                fault: errors.ProvisionerError = errors.BackendUnavailableError(f"{self._name} ended")
             except errors.ProvisionerError as error:
                 fault = error
             except Exception as error:
                 log.exception("part_failed", part=self._name)
                 fault = errors.BackendUnavailableError(f"{self._name} failed unexpectedly: {type(error).__name__}")
             if self._fault is None:
-                wait = _FIRST_WAIT
+                wait = FIRST_WAIT
             if self._fault is None or str(self._fault) != str(fault):
                 log.error("part_not_running", part=self._name, error=str(fault), retry_in=wait)
             self._fault = fault
             await asyncio.sleep(wait)
-            wait = min(wait * 2, _LONGEST_WAIT)
+            wait = min(wait * 2, LONGEST_WAIT)
 
 
 async def run(parts: Sequence[Part], stop: asyncio.Event, *, grace: float) -> None:
