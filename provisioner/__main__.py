@@ -1,12 +1,6 @@
 """`provisioner` and `python -m provisioner`."""
 
-from provisioner import cli
-
-
-def main() -> None:
-    """Run the command line."""
-    cli.main(prog_name="provisioner")
-
+from provisioner.cli import main
 
 if __name__ == "__main__":
-    main()
+    main.main(prog_name="provisioner")

@@ -79,6 +79,9 @@ class Driver:
     csi_socket: Path = _setting(
         Path("/csi/csi.sock"), "Unix socket on which the CSI services listen, as this process sees it."
     )
+    csi_endpoint: Path | None = _setting(
+        None, "Socket of a CSI driver that runs already; the watcher then drives it instead of one of our own."
+    )
     csi_workers: Count = _setting(16, "Calls to the storage at a time; more wait for their turn.")
 
 
