@@ -14,6 +14,7 @@ Both reach the user unchanged: as the gRPC status, as the event on the claim, an
     ├── OperationPendingError       the same volume is being worked on
     ├── InvalidPageTokenError       a listing cannot go on from this token
     ├── UnsupportedError            the program does not offer this operation
+    ├── SocketUnavailableError      the program cannot serve on its unix socket
     └── BackendUnavailableError     the storage cannot be used now: unmounted, replaced, read-only, unreachable
         └── VolumeQuarantinedError      … this one volume cannot: its record is unreadable
 """
@@ -74,6 +75,10 @@ class InvalidPageTokenError(ProvisionerError):
 
 class UnsupportedError(ProvisionerError):
     """The program does not offer this operation."""
+
+
+class SocketUnavailableError(ProvisionerError):
+    """The program cannot serve on its unix socket: another process does, or the path cannot be used."""
 
 
 class BackendUnavailableError(ProvisionerError):
