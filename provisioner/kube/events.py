@@ -37,7 +37,7 @@ class _Note:
     @property
     def name(self) -> str:
         """The Event's name: the same note has the same one, also after a restart."""
-        said = "\0".join((self.regarding.uid, self.type, self.reason, self.message))
+        said = f"{self.regarding.uid}\0{self.type}\0{self.reason}\0{self.message}"
         return f"{self.regarding.name}.{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 
 
@@ -127,7 +127,7 @@ class Recorder:
             finally:
                 self._queue.task_done()
 
-    async def flush(self, timeout: float) -> None:  # noqa: ASYNC109 - an end that waits must not wait for ever
+    async def flush(self, timeout: float) -> None:
         """Wait until all notes are written, up to `timeout` seconds; `run` must be running."""
         try:
             await asyncio.wait_for(self._queue.join(), timeout)

@@ -2,7 +2,7 @@
 
 A key stands for "look at this object again", so adding it twice before the handler runs makes one run. No two
 handlers ever run for one key. A key that is added while its handler runs is handled again afterwards, so that no
-change is overlooked. A key leaves the queue only when its handler says `DONE`; one that raises is tried again.
+change is overlooked. A key leaves the queue only when its handler is `done`; one that raises is tried again.
 
 Nothing is handed out before `start`, nor after `close` has begun.
 """
@@ -22,8 +22,6 @@ from provisioner.kube import backoff, clock
 
 _log = structlog.get_logger(__name__)
 
-DEFAULT_BACKOFF = backoff.Backoff(first=1.0, limit=300.0)
-
 # So many keys that somebody waits for go first, then one of the bulk, so that it moves too.
 _URGENT_IN_A_ROW = 8
 
@@ -38,17 +36,20 @@ class Lane(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a handler makes of a key: `DONE`, `RETRY` or `retry_after(seconds)`."""
+    """What a handler makes of a key: `done()`, `retry()` or `retry_after(seconds)`."""
 
     failed: bool = False
     again_after: float | None = None
 
 
-DONE = Outcome()
-"""There is nothing left to do until the key is added again; its failures are forgotten."""
+def done() -> Outcome:
+    """There is nothing left to do until the key is added again; its failures are forgotten."""
+    return Outcome()
 
-RETRY = Outcome(failed=True)
-"""Try again after the key's back-off, which grows with each failure in a row."""
+
+def retry() -> Outcome:
+    """Try again after the key's back-off, which grows with each failure in a row."""
+    return Outcome(failed=True)
 
 
 def retry_after(seconds: float) -> Outcome:
@@ -71,11 +72,12 @@ class KeyedQueue:
 
     def __init__(
         self,
-        name: str,
         handler: Handler,
         *,
+        name: str,
         workers: int,
-        delays: backoff.Backoff = DEFAULT_BACKOFF,
+        first: float = 1.0,
+        limit: float = 300.0,
         metrics: metrics_module.Metrics | None = None,
         time: clock.Clock | None = None,
         chance: Callable[[], float] = random.random,
@@ -83,14 +85,16 @@ class KeyedQueue:
         """Nothing runs yet.
 
         Args:
+            handler: looks at one key; whatever it raises is logged and counts as `retry`.
             name: for metrics and log lines (`provision`).
-            handler: looks at one key; whatever it raises is logged and counts as `RETRY`.
             workers: how many handlers run at once, at most.
+            first: seconds before a key's first repetition; they double from there (and are jittered).
+            limit: seconds between repetitions, at most.
         """
         self._name = name
         self._handler = handler
         self._workers = workers
-        self._delays = delays
+        self._delays = backoff.Backoff(first, limit)
         self._metrics = metrics
         self._clock: clock.Clock = time or clock.LoopClock()
         self._chance = chance
@@ -200,7 +204,7 @@ class KeyedQueue:
         return Lane.BULK, *bulk.popitem(last=False)
 
     async def _work(self, key: str, lane: Lane) -> None:
-        outcome = RETRY
+        outcome = retry()
         try:
             outcome = await self._handler(key)
         except errors.ProvisionerError as error:
