@@ -93,9 +93,15 @@ def _present() -> dict[str, Path]:
     return found
 
 
+def assets() -> Path | None:
+    """The folder that KUBEBUILDER_ASSETS names."""
+    named = os.environ.get("KUBEBUILDER_ASSETS")
+    return Path(named) if named else None
+
+
 def _directories() -> list[Path]:
-    assets = os.environ.get("KUBEBUILDER_ASSETS")
-    return [*([Path(assets)] if assets else []), _built_directory()]
+    named = assets()
+    return [*([named] if named else []), _built_directory()]
 
 
 def _built_directory() -> Path:

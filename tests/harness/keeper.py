@@ -1,0 +1,127 @@
+"""The process that holds one sandbox and takes it away, whatever happens to whoever asked for it.
+
+    runner ──stdin pipe──▶ keeper ──parent──▶ unshare ──▶ init (pid 1 of the sandbox) ; every component is its child
+
+The keeper ends the sandbox when its stdin ends: the runner closed it, raised, was interrupted or was killed with -9.
+(`keep` written there first lets the sandbox stay until SIGTERM.) Ending means: kill the init, with which the kernel
+ends every process, mount and network device of the sandbox; remove the control groups; remove the folder. Were the
+keeper itself killed, the kernel kills unshare and init, and the next sandbox sweeps the folder: the keeper inherited
+an open file that holds the folder's lock, and with the keeper the lock ends.
+
+Runs by itself, with the standard library alone: `keeper.py FOLDER CGROUP`.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+KEEP = b"keep\n"
+_PR_SET_PDEATHSIG = 1
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def main(folder: Path, cgroup: str) -> None:
+    """Hold the sandbox of this folder until told otherwise."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    (folder / "keeper.pid").write_text(str(os.getpid()))
+    unshare = subprocess.Popen(
+        [
+            *("unshare", "--net", "--mount", "--pid", "--ipc", "--propagation", "private", "--mount-proc"),
+            *("--fork", "--kill-child=SIGKILL"),
+            *(sys.executable, "-I", Path(__file__).with_name("init.py"), folder),
+        ],
+        stdin=subprocess.DEVNULL,
+        preexec_fn=_die_with_the_keeper,  # noqa: PLW1509  (there is one thread only)
+    )
+    (folder / "unshare.pid").write_text(str(unshare.pid))
+    try:
+        _until_told(unshare)
+    finally:
+        unshare.kill()
+        unshare.wait()
+        remove(folder, cgroup)
+        remove_base(folder.parent)
+
+
+def _die_with_the_keeper() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _until_told(unshare: subprocess.Popen[bytes]) -> None:
+    ended, asked = os.pidfd_open(unshare.pid), sys.stdin.fileno()
+    ready, _, _ = select.select([ended, asked], [], [])
+    if asked in ready and os.read(asked, len(KEEP)) == KEEP:
+        select.select([ended], [], [])
+
+
+def remove(folder: Path, cgroup: str) -> None:
+    """Remove what a sandbox without processes leaves: its control groups and its folder."""
+    for hierarchy in _hierarchies():
+        _remove_cgroup(hierarchy / cgroup)
+    if _has_mounts(folder):
+        raise SystemExit(f"{folder} is not removed: something is mounted below it in this mount namespace")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_base(base: Path) -> None:
+    """Remove the folder of all sandboxes if this was the last one."""
+    with contextlib.suppress(OSError):
+        opened = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        base.rmdir()
+
+
+def _hierarchies() -> list[Path]:
+    """One folder per control group hierarchy: several in version 1, one in version 2."""
+    if (_CGROUPS / "cgroup.controllers").exists():
+        return [_CGROUPS]
+    return [path for path in _CGROUPS.iterdir() if path.is_dir() and not path.is_symlink()]
+
+
+def _remove_cgroup(top: Path) -> None:
+    deadline = time.monotonic() + 10
+    while top.is_dir() and time.monotonic() < deadline:
+        for path, _, _ in os.walk(top, topdown=False):
+            with contextlib.suppress(OSError):  # a process that was just killed is still leaving
+                Path(path).rmdir()
+        if top.is_dir():
+            time.sleep(0.05)
+
+
+def make_cgroups(cgroup: str) -> None:
+    """The control groups below which a kubelet puts its Pods', in every hierarchy."""
+    for hierarchy in _hierarchies():
+        top = hierarchy / cgroup
+        top.mkdir(exist_ok=True)
+        if (top / "cgroup.subtree_control").exists():
+            _hand_down(hierarchy)
+            _hand_down(top)
+        elif (top / "cpuset.cpus").exists():
+            for name in ("cpuset.cpus", "cpuset.mems"):
+                (top / name).write_text((hierarchy / name).read_text())
+
+
+def _hand_down(group: Path) -> None:
+    """Let the groups below have every controller that this one has (version 2)."""
+    for controller in (group / "cgroup.controllers").read_text().split():
+        with contextlib.suppress(OSError):
+            (group / "cgroup.subtree_control").write_text(f"+{controller}")
+
+
+def _has_mounts(folder: Path) -> bool:
+    with Path("/proc/self/mountinfo").open() as lines:
+        return any(f"{line.split()[4]}/".startswith(f"{folder}/") for line in lines)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
