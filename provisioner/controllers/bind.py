@@ -1,0 +1,223 @@
+"""Binds claims to the volumes made for them, faster than the kube-controller-manager's binder may.
+
+`provision` feeds it. A volume gets a head start, in which a binder with nothing else to do binds it by itself. Those
+still unbound then are taken as one batch: a pulse (see `pulse`) shows when the binder knows them all, and the claims
+and both statuses are patched just as the binder would. While one batch is patched, the next one already waits for its
+pulse. Whatever goes wrong is left to the binder, which gets there by itself: nothing here has to happen.
+"""
+
+import asyncio
+import collections
+import dataclasses
+import enum
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+
+from provisioner import metrics
+from provisioner.controllers import names, pulse, world
+from provisioner.kube import client as kube_client
+from provisioner.kube import clock, objects
+from provisioner.kube import errors as kube_errors
+
+_LARGEST_BATCH = 500
+_PATCHES_AT_ONCE = 16
+
+_log = structlog.get_logger(__name__)
+
+
+class Outcome(enum.Enum):
+    """How a claim that was to be bound ended, as `provisioner_bind_total` counts it."""
+
+    EAGER = "eager"
+    BINDER = "binder"
+    LEFT = "left-to-binder"
+    LOST_RACE = "conflict"
+    REPAIRED = "lost-repaired"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pair:
+    """A claim and the volume that was made for it."""
+
+    claim: objects.PersistentVolumeClaim
+    volume: objects.PersistentVolume
+
+
+class Binder:
+    """Binds what it is given; `run` it for as long as the process may."""
+
+    def __init__(
+        self,
+        client: kube_client.Client,
+        known: world.World,
+        beat: pulse.Pulse,
+        measured: metrics.Metrics,
+        *,
+        head_start: float,
+        pause: float,
+        time: clock.Clock,
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            head_start: the seconds that the binder gets to bind a claim by itself.
+            pause: the seconds for which all is left to the binder after a permission was found missing.
+        """
+        self._client = client
+        self._known = known
+        self._pulse = beat
+        self._counter = measured.bind_total
+        self._head_start = head_start
+        self._pause = pause
+        self._clock = time
+        self._forbidden_until = 0.0
+        self._waiting: collections.deque[tuple[float, Pair]] = collections.deque()
+        self._wake = asyncio.Event()
+        self._slots = asyncio.Semaphore(_PATCHES_AT_ONCE)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def add(self, claim: objects.PersistentVolumeClaim, volume: objects.PersistentVolume) -> None:
+        """Bind the claim to its volume, which exists; returns at once."""
+        if self._clock.time() >= self._forbidden_until:
+            self._waiting.append((self._clock.time() + self._head_start, Pair(claim, volume)))
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Bind until cancelled; what has been begun is finished by `drain`."""
+        while True:
+            await self._wake.wait()
+            await self._clock.sleep(max(0.0, self._waiting[0][0] - self._clock.time()))
+            batch = [pair for pair in self._due() if self._still_unbound(pair)]
+            if not self._waiting:
+                self._wake.clear()
+            if batch:
+                await self._bind(batch)
+
+    async def drain(self) -> None:
+        """Wait for the patches that have been begun."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    def repair(self, claim: objects.PersistentVolumeClaim) -> None:
+        """Look whether a claim that was declared Lost has its volume after all, and bind it again; returns at once."""
+        self._spawn(self._repair(claim))
+
+    def _due(self) -> list[Pair]:
+        now = self._clock.time()
+        due: list[Pair] = []
+        while self._waiting and self._waiting[0][0] <= now and len(due) < _LARGEST_BATCH:
+            due.append(self._waiting.popleft()[1])
+        return due
+
+    def _still_unbound(self, pair: Pair) -> bool:
+        meta = pair.claim.metadata
+        now = self._known.claim(meta.namespace, meta.name, meta.uid)
+        if now is not None and not now.spec.volume_name and now.metadata.deletion_timestamp is None:
+            return True
+        self._count(Outcome.BINDER)
+        return False
+
+    async def _bind(self, batch: list[Pair]) -> None:
+        try:
+            answered = await self._pulse.beat()
+        except kube_errors.ForbiddenError as error:
+            self._give_up(error)
+            answered = False
+        except kube_errors.KubeError as error:
+            _log.warning("the binder's pulse cannot be taken; its claims are left to it", error=str(error))
+            answered = False
+        self._spawn(self._pulse.tidy())
+        if not answered:
+            _log.info("claims are left to the kube-controller-manager's binder", count=len(batch))
+            self._count(Outcome.LEFT, len(batch))
+            return
+        for pair in batch:
+            self._spawn(self._bind_one(pair))
+
+    async def _bind_one(self, pair: Pair) -> None:
+        async with self._slots:
+            if not self._still_unbound(pair):
+                return
+            try:
+                await self._patch(pair)
+                outcome = Outcome.EAGER
+            except (kube_errors.NotFoundError, kube_errors.ConflictError, kube_errors.InvalidError):
+                # Gone, a namesake, or bound by somebody else: `reclaim` removes a volume whose claim went elsewhere.
+                outcome = Outcome.LOST_RACE
+            except kube_errors.ForbiddenError as error:
+                self._give_up(error)
+                outcome = Outcome.LEFT
+            except kube_errors.KubeError as error:
+                _log.info("a claim is left to the binder", claim=pair.claim.metadata.key, error=str(error))
+                outcome = Outcome.LEFT
+            self._count(outcome)
+
+    async def _patch(self, pair: Pair) -> None:
+        meta, volume = pair.claim.metadata, pair.volume
+        await self._client.patch(
+            objects.CLAIMS,
+            meta.name,
+            {
+                "metadata": {
+                    "uid": meta.uid,
+                    "annotations": {names.BIND_COMPLETED: "yes", names.BOUND_BY_CONTROLLER: "yes"},
+                },
+                "spec": {"volumeName": volume.metadata.name},
+            },
+            namespace=meta.namespace,
+        )
+        await asyncio.gather(
+            self._client.patch(
+                objects.VOLUMES,
+                volume.metadata.name,
+                {"metadata": {"uid": volume.metadata.uid}, "status": {"phase": "Bound"}},
+                subresource="status",
+            ),
+            self._client.patch(objects.CLAIMS, meta.name, _bound(pair), namespace=meta.namespace, subresource="status"),
+        )
+
+    async def _repair(self, claim: objects.PersistentVolumeClaim) -> None:
+        try:
+            volume = await self._client.get(objects.VOLUMES, claim.spec.volume_name)
+            reference = volume.spec.claim_ref
+            if reference is None or reference.uid != claim.metadata.uid:
+                return
+            await self._client.patch(
+                objects.CLAIMS,
+                claim.metadata.name,
+                _bound(Pair(claim, volume)),
+                namespace=claim.metadata.namespace,
+                subresource="status",
+            )
+        except kube_errors.KubeError as error:
+            _log.warning("a Lost claim cannot be repaired", claim=claim.metadata.key, error=str(error))
+        else:
+            _log.warning("a claim was declared Lost although its volume exists", claim=claim.metadata.key)
+            self._count(Outcome.REPAIRED)
+
+    def _give_up(self, error: kube_errors.ForbiddenError) -> None:
+        if self._clock.time() >= self._forbidden_until:
+            _log.warning("claims are bound at the kube-controller-manager's own pace", error=str(error))
+        self._forbidden_until = self._clock.time() + self._pause
+
+    def _count(self, outcome: Outcome, number: int = 1) -> None:
+        self._counter.labels(outcome.value).inc(number)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _bound(pair: Pair) -> dict[str, Any]:
+    spec = pair.volume.spec
+    return {
+        "metadata": {"uid": pair.claim.metadata.uid},
+        "status": {
+            "phase": "Bound",
+            "accessModes": list(spec.access_modes),
+            "capacity": {"storage": spec.capacity.storage},
+        },
+    }

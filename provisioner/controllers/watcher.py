@@ -1,0 +1,225 @@
+"""One watcher: the caches, the controllers they feed, and the order in which they begin and end.
+
+The driver is asked who it is; the caches are filled; only then do the controllers see what is there, so that none
+decides on half of the picture. At the end, no work is begun any more, what is in hand is finished, and the events are
+sent.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import structlog
+
+from provisioner import csiclient, errors, metrics, model
+from provisioner.controllers import (
+    announce,
+    assign,
+    bind,
+    claims,
+    names,
+    options,
+    pending,
+    provision,
+    pulse,
+    reclaim,
+    resolve,
+    route,
+    tools,
+    vacate,
+    world,
+)
+from provisioner.kube import cache, events, objects
+from provisioner.kube import client as kube_client
+from provisioner.kube import clock as kube_clock
+from provisioner.kube import errors as kube_errors
+
+_LONGEST_SILENCE = 180.0
+_SWEEP_PAUSE = 30.0
+_FLUSH = 1.0
+
+_log = structlog.get_logger(__name__)
+
+
+class Watcher:
+    """Makes, binds and deletes the volumes of one driver.
+
+    Args:
+        client: the API server; stays open when the watcher ends.
+        csi: the driver, ours or a stranger's; stays open too.
+    """
+
+    def __init__(
+        self,
+        client: kube_client.Client,
+        csi: csiclient.Client,
+        settings: options.Options,
+        measured: metrics.Metrics,
+        *,
+        time: kube_clock.Clock | None = None,
+    ) -> None:
+        self._client = client
+        self._csi = csi
+        self._settings = settings
+        self._metrics = measured
+        self._instance = settings.node_name or socket.gethostname()
+        self._clock = time or kube_clock.LoopClock()
+        self._caches: Sequence[cache.Cache[Any]] = ()
+        self.started = asyncio.Event()
+
+    async def check(self) -> None:
+        """Say whether the watcher knows what goes on in the cluster, for `/readyz`.
+
+        Raises:
+            errors.BackendUnavailableError: it does not, and what is missing.
+        """
+        late = [one.kind.plural for one in self._caches if not one.healthy(_LONGEST_SILENCE)]
+        if late or not self.started.is_set():
+            what = ", ".join(late) or "the driver"
+            raise errors.BackendUnavailableError(
+                f"the watcher is not up to date with {what}", remedy="see the log for what is in the way"
+            )
+
+    async def run(self) -> None:
+        """Work until cancelled, then finish what is in hand, and return within `drain_timeout` and a little.
+
+        Raises:
+            errors.BackendUnavailableError: the driver cannot be reached, or cannot make volumes.
+        """
+        driver, place = await self._driver()
+        known = self._world(driver)
+        async with contextlib.AsyncExitStack() as stack:
+            for one in self._caches:
+                await stack.enter_async_context(_running(one.run()))
+            await asyncio.gather(*(one.synced.wait() for one in self._caches))
+            recorder = events.Recorder(self._client, component=driver.name, instance=self._instance, time=self._clock)
+            await stack.enter_async_context(_running(recorder.run()))
+            kit = self._kit(driver, known, recorder)
+            try:
+                await self._work(kit, place, stack)
+            finally:
+                self.started.clear()
+                await recorder.flush(_FLUSH)
+
+    async def _driver(self) -> tuple[csiclient.Driver, model.Topology | None]:
+        timeout = self._settings.csi_timeout
+        try:
+            driver = await self._csi.describe(timeout=timeout)
+            node = await self._csi.node_info(timeout=timeout) if self._settings.per_node else None
+        except csiclient.CallError as error:
+            raise errors.BackendUnavailableError(f"the CSI driver cannot be asked: {error}") from error
+        if names.CREATE_DELETE_VOLUME not in driver.controller_capabilities:
+            raise errors.BackendUnavailableError(
+                f"the CSI driver {driver.name} cannot make volumes", remedy="it lacks CREATE_DELETE_VOLUME"
+            )
+        if node is not None and node.topology is None:
+            raise errors.BackendUnavailableError(
+                f"the CSI driver {driver.name} does not say where its node stands",
+                remedy="watch the whole cluster from one process instead",
+            )
+        return driver, node.topology if node else None
+
+    def _world(self, driver: csiclient.Driver) -> world.World:
+        def follow(kind: objects.Kind[Any]) -> cache.Cache[Any]:
+            return cache.Cache(self._client, kind, metrics=self._metrics, time=self._clock)
+
+        attaches = names.PUBLISH_UNPUBLISH_VOLUME in driver.controller_capabilities
+        places = driver.supports_topology and not self._settings.per_node
+        known = world.World(
+            driver=driver.name,
+            claims=follow(objects.CLAIMS),
+            volumes=follow(objects.VOLUMES),
+            classes=follow(objects.CLASSES),
+            csi_nodes=follow(objects.CSI_NODES),
+            nodes=follow(objects.NODES) if places else None,
+            attachments=follow(objects.ATTACHMENTS) if attaches else None,
+        )
+        known.add_indexes()
+        every = (known.claims, known.volumes, known.classes, known.csi_nodes, known.nodes, known.attachments)
+        self._caches = [one for one in every if one is not None]
+        return known
+
+    def _kit(self, driver: csiclient.Driver, known: world.World, recorder: events.Recorder) -> tools.Tools:
+        return tools.Tools(
+            client=self._client,
+            csi=self._csi,
+            driver=driver,
+            known=known,
+            settings=self._settings,
+            say=announce.Announcer(recorder),
+            pending=pending.Pending(self._metrics),
+            metrics=self._metrics,
+            clock=self._clock,
+        )
+
+    async def _work(self, kit: tools.Tools, place: model.Topology | None, stack: contextlib.AsyncExitStack) -> None:
+        view = claims.Viewpoint(
+            driver=kit.driver.name,
+            eager=self._settings.eager or self._settings.per_node,
+            node_name=self._settings.node_name,
+        )
+        binder = await self._binder(kit, stack) if self._settings.eager else None
+        assigner = assign.Assigner(kit, view, place) if self._settings.per_node else None
+        provisioner = provision.Provisioner(
+            kit,
+            resolve.Resolver(kit.known, kit.driver, self._settings, place),
+            view,
+            saved=binder.add if binder else lambda _claim, _volume: None,
+            exhausted=assigner.exhausted if assigner else lambda _uid: None,
+        )
+        reclaimer = reclaim.Reclaimer(kit, place)
+        vacator = vacate.Vacator(kit, provisioner.at_work_for)
+        queues = [provisioner.queue, reclaimer.queue, vacator.queue, *([assigner.queue] if assigner else [])]
+        route.Router(kit.known, provisioner, reclaimer, vacator, binder=binder, assigner=assigner).connect()
+        for one in queues:
+            one.start()
+        self.started.set()
+        _log.info("the watcher is at work", driver=kit.driver.name, node=self._settings.node_name or None)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.gather(*(one.close(self._settings.drain_timeout) for one in queues))
+            if binder is not None:
+                await binder.drain()
+
+    async def _binder(self, kit: tools.Tools, stack: contextlib.AsyncExitStack) -> bind.Binder:
+        beat = pulse.Pulse(
+            self._client, kit.known.volumes, driver=kit.driver.name, timeout=self._settings.pulse_timeout
+        )
+        binder = bind.Binder(
+            self._client,
+            kit.known,
+            beat,
+            self._metrics,
+            head_start=self._settings.head_start,
+            pause=self._settings.retry_max,
+            time=self._clock,
+        )
+        await stack.enter_async_context(_running(_sweep(beat)))
+        await stack.enter_async_context(_running(binder.run()))
+        return binder
+
+
+async def _sweep(beat: pulse.Pulse) -> None:
+    """Remove an earlier process's markers, when the API server lets us."""
+    while True:
+        try:
+            await beat.sweep()
+        except kube_errors.KubeError as error:
+            _log.warning("left-over marker volumes cannot be listed", error=str(error))
+            await asyncio.sleep(_SWEEP_PAUSE)
+        else:
+            return
+
+
+@contextlib.asynccontextmanager
+async def _running(work: Any) -> AsyncIterator[None]:
+    """Have `work` run meanwhile."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
