@@ -132,6 +132,7 @@ class ControlPlane:
                 f"--service-account-private-key-file={ca.service_account_key}",
                 *(f"--root-ca-file={ca.certificate}", f"--cluster-signing-cert-file={ca.certificate}"),
                 *(f"--cluster-signing-key-file={ca.key}", f"--cert-dir={ca.folder}"),
+                f"--flex-volume-plugin-dir={self.sandbox.folder / 'volume-plugins'}",
                 *flags,
             ],
         )
