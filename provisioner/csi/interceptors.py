@@ -6,30 +6,39 @@ whose client cancelled it or ran out of time is cancelled in turn; what it has b
 """
 
 import asyncio
+import dataclasses
 import inspect
 import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
 from google.protobuf import message
 from grpc import aio
 
-from provisioner import metrics
+from provisioner import errors, metrics
 from provisioner.csi import redact, status
 
 _log = structlog.get_logger(__name__)
 
 _Context = aio.ServicerContext[Any, Any]
-_Handler = grpc.RpcMethodHandler[Any, Any]
+# Generic in its types only, not when it runs.
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 # What handlers look like in grpc.aio; the types of grpc's method handlers know only the synchronous shape.
 _Behaviour = Callable[[Any, Any], Any]
 
 # Asked every few seconds by somebody; they would bury the calls that matter.
 _QUIET = ("/Probe", "Capabilities", "/GetPluginInfo", "/GetInfo")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """Stands for a request that is no message of its type, so that it is answered and logged like any other."""
+
+    why: str
 
 
 class Observer(aio.ServerInterceptor):
@@ -40,28 +49,30 @@ class Observer(aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler | None:
+    ) -> _Handler:
         """Put `_observed` between gRPC and the handler; a method that nobody serves stays UNIMPLEMENTED."""
         handler = await continuation(handler_call_details)
         if handler is None or handler.unary_unary is None:
             return handler
         return grpc.unary_unary_rpc_method_handler(
             self._observed(handler_call_details.method, handler.unary_unary),
-            request_deserializer=handler.request_deserializer,
+            request_deserializer=_reading(handler.request_deserializer),
             response_serializer=handler.response_serializer,
         )
 
     def _observed(self, method: str, behaviour: _Behaviour) -> _Behaviour:
-        async def observed(request: message.Message, context: _Context) -> Any:
+        async def observed(request: message.Message | _Unreadable, context: _Context) -> Any:
             with structlog.contextvars.bound_contextvars(method=method, request=secrets.token_hex(4)):
                 return await self._serve(method, behaviour, request, context)
 
         return observed
 
-    async def _serve(self, method: str, behaviour: _Behaviour, request: message.Message, context: _Context) -> Any:
-        if _log.is_enabled_for(logging.DEBUG):
+    async def _serve(
+        self, method: str, behaviour: _Behaviour, request: message.Message | _Unreadable, context: _Context
+    ) -> Any:
+        if isinstance(request, message.Message) and _log.is_enabled_for(logging.DEBUG):
             _log.debug("call", fields=redact.loggable(request))
         began = time.monotonic()
         code = grpc.StatusCode.OK
@@ -90,7 +101,19 @@ class Observer(aio.ServerInterceptor):
         _log.log(level, "served", code=code.name, seconds=round(seconds, 4), **told)
 
 
-async def _answer(behaviour: _Behaviour, request: message.Message, context: _Context) -> Any:
+def _reading(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    def read(raw: bytes) -> Any:
+        try:
+            return raw if deserialize is None else deserialize(raw)
+        except message.DecodeError as error:
+            return _Unreadable(str(error))
+
+    return read
+
+
+async def _answer(behaviour: _Behaviour, request: message.Message | _Unreadable, context: _Context) -> Any:
+    if isinstance(request, _Unreadable):
+        raise errors.InvalidRequestError(f"the request cannot be read: {request.why}")
     reply = behaviour(request, context)
     # The generated base answers UNIMPLEMENTED from a plain function.
     return await reply if inspect.isawaitable(reply) else reply

@@ -3,20 +3,38 @@
 Volumes are published straight to the Pod's path; STAGE_UNSTAGE_VOLUME is not announced.
 """
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from grpc import aio
 
+from provisioner import model
 from provisioner.backends import base
 from provisioner.csi import replies, requests
 from provisioner.generated import csi_pb2, csi_pb2_grpc
-from provisioner.node import service as node_service
+from provisioner.node import publisher
 
 _Context = aio.ServicerContext[Any, Any]
 
 
+class NodeService(Protocol):
+    """What does the work: `node.service.NodeService`."""
+
+    async def publish(self, request: publisher.PublishRequest) -> None:
+        """Make the volume appear at the target path."""
+
+    async def unpublish(self, volume_id: model.VolumeId, target: Path) -> None:
+        """Take the volume from the target path."""
+
+    async def usage(self, volume_id: model.VolumeId, path: Path) -> model.Usage:
+        """How full the volume is that is published at the path."""
+
+    async def topology(self) -> model.Topology | None:
+        """Where this node stands; None where every node reaches every volume."""
+
+
 class Node(csi_pb2_grpc.NodeServicer):
-    """Publishes volumes by way of `node.service.NodeService`.
+    """Publishes volumes by way of a `NodeService`.
 
     Args:
         service: does the work.
@@ -24,7 +42,7 @@ class Node(csi_pb2_grpc.NodeServicer):
         features: of the backend.
     """
 
-    def __init__(self, service: node_service.NodeService, *, node_id: str, features: base.Features) -> None:
+    def __init__(self, service: NodeService, *, node_id: str, features: base.Features) -> None:
         self._service = service
         self._node_id = node_id
         self._capabilities = replies.node_capabilities(features)

@@ -68,7 +68,6 @@ class Registration(registration_pb2_grpc.RegistrationServicer):
         if self._server is not None:
             await self._server.stop(None)
             self._server = None
-            sockets.remove(self._socket)
 
     async def GetInfo(
         self, request: registration_pb2.InfoRequest, context: aio.ServicerContext[Any, Any]

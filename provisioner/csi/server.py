@@ -60,4 +60,3 @@ class Server:
         if self._server is not None:
             await self._server.stop(grace)
             self._server = None
-            sockets.remove(self._socket)

@@ -1,6 +1,7 @@
 """Unix sockets to listen on: private, and never taken from a process that still serves.
 
-gRPC itself replaces whatever socket lies at its path, also one in use; the check has to come before.
+gRPC itself replaces whatever socket lies at its path, also one in use; the check has to come before. It removes the
+socket when the server stops, while it still owns it, so nobody else has to.
 """
 
 import contextlib
@@ -44,11 +45,6 @@ def bind(server: aio.Server, path: Path) -> None:
                 raise errors.SocketUnavailableError(
                     f"cannot listen on {path}: {error}", remedy="look at the directory's permissions"
                 ) from error
-
-
-def remove(path: Path) -> None:
-    """Remove the socket after its server has stopped; gRPC may have done so already."""
-    path.unlink(missing_ok=True)
 
 
 def _clear(path: Path) -> None:
