@@ -317,8 +317,17 @@ def _path(
 ) -> str:
     parts = [f"/apis/{kind.group}/{kind.version}" if kind.group else f"/api/{kind.version}"]
     if namespace:
-        parts += ["namespaces", namespace]
-    parts += filter(None, (kind.plural, name, subresource))
-    if "." in parts or ".." in parts:
+        parts += ["namespaces", _segment(namespace)]
+    parts.append(kind.plural)
+    if name:
+        parts.append(_segment(name))
+    if subresource:
+        parts.append(subresource)
+    return "/".join(parts)
+
+
+def _segment(name: str) -> str:
+    """A name as a part of a URL; the server decodes before it splits, so no encoding makes these names safe."""
+    if name in {".", ".."} or "/" in name or "%" in name:
         raise errors.InvalidError(f"{name!r} cannot be the name of an object", status=http.HTTPStatus.BAD_REQUEST)
-    return "/".join((parts[0], *(urllib.parse.quote(part, safe="") for part in parts[1:])))
+    return urllib.parse.quote(name, safe="")
