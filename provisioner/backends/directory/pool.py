@@ -1,0 +1,254 @@
+"""One pool: opened for each operation, judged, and reckoned with.
+
+`making` builds volumes in `staging` and renames them to `volumes`; `trash` renames them to `trash` and removes them.
+Where a volume lies is what it is, every rename is atomic, and a step that was reached is durable before the next one
+is begun; so a process that is killed anywhere leaves either no volume, or a whole one, or a deleted one. Several
+processes may work on a pool at once.
+"""
+
+import contextlib
+import datetime
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import structlog
+
+from provisioner import errors, metrics
+from provisioner.backends.directory import config, faults, files, ids, ledger, marker, records, session
+from provisioner.backends.directory import room as rooms
+
+_log = structlog.get_logger(__name__)
+
+_PROBE = ".probe"
+
+
+class Pool:
+    """A pool of directories. Thread-safe.
+
+    Attributes:
+        lock: of the sum of promises, among threads and processes.
+        ledger: that sum; used under the lock only.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: config.DirectoryConfig,
+        *,
+        metrics: metrics.Metrics,
+        clock: Callable[[], datetime.datetime],
+    ) -> None:
+        self.name = name
+        self.path = Path(settings.pools[name])
+        self.lock = session.PoolLock(name)
+        self.ledger = ledger.Ledger(on_fault=self.report)
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._quarantined: dict[ids.DirectoryId, str] = {}
+        self._complaint = ""
+        self._uuid = ""
+
+    def initialise(self) -> None:
+        """Make the pool where its directory is empty, or missing in an existing parent. Idempotent.
+
+        Raises:
+            errors.BackendUnavailableError: the directory holds something else, or cannot be written.
+        """
+        with faults.translated(self.name):
+            try:
+                self.path.mkdir(0o700)
+            except FileExistsError:
+                pass
+            except FileNotFoundError as error:
+                raise errors.BackendUnavailableError(
+                    f"pool {self.name}: {self.path} cannot be made: there is no directory {self.path.parent}",
+                    remedy="make it, or mount the disk there",
+                ) from error
+            root = session.open_root(self.name, self.path)
+            try:
+                marker.make_pool(root, name=self.name, path=str(self.path), now=self._clock())
+            finally:
+                os.close(root)
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[session.Session]:
+        """Open the pool for one operation.
+
+        Raises:
+            errors.BackendUnavailableError: it cannot be used now, or its disk is not the one it was.
+            errors.InsufficientCapacityError: its filesystem became full on the way.
+        """
+        with faults.translated(self.name), session.opened(self.name, self.path) as opened:
+            if self._uuid and opened.marker.pool != self._uuid:
+                raise errors.BackendUnavailableError(
+                    f"pool {self.name}: {self.path} holds another pool than before, {opened.marker.pool} "
+                    f"instead of {self._uuid}: the disk was replaced",
+                    remedy="mount the right one, or restart the driver to use the new one",
+                )
+            self._uuid = opened.marker.pool
+            yield opened
+
+    def digits(self) -> str:
+        """What the ids of this pool's volumes carry.
+
+        Raises:
+            errors.BackendUnavailableError: the pool has not been seen since the process began.
+        """
+        if not self._uuid:
+            with self.opened():
+                pass
+        return ids.pool_digits(self._uuid)
+
+    def probe(self) -> None:
+        """Write, sync and remove a small file.
+
+        Raises:
+            errors.BackendUnavailableError: the pool cannot be written.
+        """
+        try:
+            with self.opened() as opened:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                fd = os.open(_PROBE, flags, 0o600, dir_fd=opened.root)
+                try:
+                    files.write(fd, b"probe\n")
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                    with contextlib.suppress(FileNotFoundError):  # Another process probes as well.
+                        os.unlink(_PROBE, dir_fd=opened.root)
+                with self.lock.held(opened) as lock:
+                    self.reckon(opened, lock)
+        except errors.InsufficientCapacityError as error:
+            raise errors.BackendUnavailableError(error.message, remedy=error.remedy) from error
+        if self._complaint:
+            self._complaint = ""
+            _log.info("pool works again", pool=self.name)
+
+    def room(self) -> rooms.Room:
+        """The room in the pool."""
+        with self.opened() as opened, self.lock.held(opened) as lock:
+            return self.reckon(opened, lock)
+
+    def find(self, volume: ids.DirectoryId) -> records.Record | None:
+        """The volume's record; None where there is no such volume.
+
+        Raises:
+            errors.VolumeQuarantinedError: it is unreadable.
+        """
+        with self.opened() as opened:
+            return self.find_in(opened, volume)
+
+    def confirm(self, volume: ids.DirectoryId) -> records.Record | None:
+        """As `find`, and durable: whoever made the volume may have been killed before he could see to that."""
+        with self.opened() as opened:
+            record = self.find_in(opened, volume)
+            if record is not None:
+                os.fsync(opened.volumes)
+            return record
+
+    def read(self, volumes: Iterable[ids.DirectoryId]) -> Iterator[records.Record]:
+        """The records of those volumes that exist and are readable."""
+        with self.opened() as opened:
+            for volume in volumes:
+                with contextlib.suppress(errors.VolumeQuarantinedError):
+                    record = self.find_in(opened, volume)
+                    if record is not None:
+                        yield record
+
+    def inspect(self) -> None:
+        """Read every record, so that an unreadable one is known before somebody needs it."""
+        volumes = self.volumes()
+        for gone in self._quarantined.keys() - set(volumes):
+            self._quarantined.pop(gone, None)
+        for _ in self.read(volumes):
+            pass
+        self._count_quarantined()
+
+    def volumes(self) -> list[ids.DirectoryId]:
+        """The volumes that there are, readable or not."""
+        with self.opened() as opened:
+            found = (ids.DirectoryId.parse(entry.name) for entry in files.entries(opened.volumes))
+            return [volume for volume in found if volume is not None]
+
+    def locate(self, volume: ids.DirectoryId) -> Path | None:
+        """The volume's data directory, free of symlinks; None where there is no such volume.
+
+        Raises:
+            errors.VolumeQuarantinedError: the volume cannot be trusted.
+        """
+        with self.opened() as opened, opened.volume(volume) as fd:
+            if fd is None:
+                return None
+            records.read(fd, volume)
+            with self._data(fd, volume) as data:
+                return Path(f"/proc/self/fd/{data}").readlink()
+
+    def measure(self, volume: ids.DirectoryId, meter: Callable[[int], int]) -> tuple[int, int, int] | None:
+        """Size, bytes used (as `meter` tells of the open data directory), and bytes free in the pool."""
+        with self.opened() as opened, opened.volume(volume) as fd:
+            if fd is None:
+                return None
+            size = records.read(fd, volume).size
+            with self._data(fd, volume) as data:
+                used = meter(data)
+            free = os.fstatvfs(opened.root)
+            return size, used, free.f_bavail * free.f_frsize
+
+    def report(self, volume: ids.DirectoryId, fault: errors.VolumeQuarantinedError) -> None:
+        """Count a quarantined volume, and log it once."""
+        if self._quarantined.get(volume) != fault.message:
+            self._quarantined[volume] = fault.message
+            self._count_quarantined()
+            _log.error("volume quarantined", pool=self.name, volume=str(volume), error=str(fault))
+
+    def complain(self, error: errors.ProvisionerError) -> None:
+        """Log why the pool cannot be used; once, until it works again or fails otherwise."""
+        if self._complaint != error.message:
+            self._complaint = error.message
+            _log.warning("pool cannot be used", pool=self.name, error=str(error))
+
+    def _count_quarantined(self) -> None:
+        self._metrics.quarantined_volumes.labels(self.name).set(len(self._quarantined))
+
+    def find_in(self, opened: session.Session, volume: ids.DirectoryId) -> records.Record | None:
+        """As `find`, in the open pool."""
+        try:
+            record = opened.record(volume)
+        except errors.VolumeQuarantinedError as fault:
+            self.report(volume, fault)
+            raise
+        if self._quarantined.pop(volume, ""):
+            self._count_quarantined()
+        return record
+
+    @contextlib.contextmanager
+    def _data(self, volume_dir: int, volume: ids.DirectoryId) -> Iterator[int]:
+        try:
+            fd = files.open_directory(volume_dir, session.DATA)
+        except OSError as error:
+            fault = errors.VolumeQuarantinedError(
+                f"volume {volume} is quarantined: its directory {session.DATA} is missing, or is a symlink or a mount",
+                remedy="see who changed the pool",
+            )
+            self.report(volume, fault)
+            raise fault from error
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def reckon(self, opened: session.Session, lock: session.Lock) -> rooms.Room:
+        """The room, given the lock; says it in the metrics too."""
+        self.ledger.refresh(opened.places, lock.generation)
+        found = rooms.reckon(
+            os.fstatvfs(opened.root),
+            foreign=opened.marker.foreign,
+            promised=self.ledger.promised,
+            ratio=self._settings.ratio,
+            spare=self._settings.spare,
+        )
+        for state in ("size", "free", "promised", "available"):
+            self._metrics.pool_bytes.labels(self.name, state).set(getattr(found, state))
+        return found

@@ -1,0 +1,109 @@
+"""Deletes volumes: into the trash by a rename, and from there for good when the retention is over."""
+
+import contextlib
+import datetime
+import os
+from collections.abc import Callable
+
+import structlog
+
+from provisioner import errors, linux
+from provisioner.backends.directory import files, ids, occupancy, pool, records, removal, session
+
+_log = structlog.get_logger(__name__)
+
+
+class Trash:
+    """The deleted volumes of one pool.
+
+    `steps` is told each step that was reached, so that a test can stop the process there.
+    """
+
+    def __init__(
+        self,
+        of: pool.Pool,
+        *,
+        retention: datetime.timedelta,
+        clock: Callable[[], datetime.datetime],
+        steps: Callable[[str], None],
+    ) -> None:
+        self._pool = of
+        self._retention = retention
+        self._clock = clock
+        self._steps = steps
+
+    def delete(self, volume: ids.DirectoryId) -> None:
+        """Move the volume to the trash, whole. Missing is not an error.
+
+        Raises:
+            errors.VolumeInUseError: it is mounted.
+            errors.VolumeQuarantinedError: its record is unreadable.
+        """
+        with self._pool.opened() as opened, opened.volume(volume) as fd:
+            if fd is None:
+                os.fsync(opened.volumes)  # Whoever deleted it may have been killed before this.
+                return
+            self._pool.find_in(opened, volume)
+            occupancy.refuse_in_use(fd, volume)
+            self._steps("delete.checked")
+            trashed = ids.TrashName(self._clock().astimezone(datetime.UTC), str(volume))
+            try:
+                linux.rename_noreplace(opened.volumes, str(volume), opened.trash, str(trashed))
+            except FileNotFoundError:
+                return  # Another process was faster.
+            self._steps("delete.trashed")
+            self._take_back_if_used(opened, volume, fd, trashed)
+            os.fsync(opened.trash)
+            os.fsync(opened.volumes)
+            self._steps("delete.synced")
+
+    def purge(self, *, may_go_on: Callable[[], bool]) -> int:
+        """Remove for good what was deleted longer ago than the retention.
+
+        Returns:
+            How many deleted volumes were removed. One that cannot be is logged, and tried again next time.
+        """
+        with self._pool.opened() as opened:
+            self._pool.ledger.distrust()
+            limit = self._clock() - self._retention
+            names = (ids.TrashName.parse(entry.name) for entry in files.entries(opened.trash))
+            expired = sorted(name for name in names if name is not None and name.deleted <= limit)
+            purged = sum(self._purge_one(opened, name, may_go_on) for name in expired if may_go_on())
+        self._pool.room()
+        return purged
+
+    def _take_back_if_used(
+        self, opened: session.Session, volume: ids.DirectoryId, fd: int, trashed: ids.TrashName
+    ) -> None:
+        """Undo the deletion of a volume that was mounted between the check and the rename."""
+        try:
+            occupancy.refuse_in_use(fd, volume)
+        except errors.VolumeInUseError:
+            # A listing under the lock must not miss a volume that goes back.
+            with self._pool.lock.held(opened):
+                linux.rename_noreplace(opened.trash, str(trashed), opened.volumes, str(volume))
+            raise
+
+    def _purge_one(self, opened: session.Session, name: ids.TrashName, may_go_on: Callable[[], bool]) -> bool:
+        volume = ids.DirectoryId.parse(name.volume)
+        try:
+            with files.directory(opened.trash, str(name)) as fd:
+                if volume is not None:
+                    occupancy.refuse_in_use(fd, volume)
+                # The record goes last: until then the volume's size counts as promised.
+                removal.empty(fd, keep=records.NAME, may_go_on=may_go_on)
+                self._steps("purge.emptied")
+                inode = os.fstat(fd).st_ino
+                with self._pool.lock.held(opened) as lock:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(records.NAME, dir_fd=fd)
+                    self._steps("purge.forgotten")
+                    os.rmdir(str(name), dir_fd=opened.trash)
+                    self._pool.ledger.forget(inode, name.volume, generation=lock.count_change())
+        except removal.RemovalStoppedError:
+            return False
+        except (OSError, errors.VolumeInUseError) as error:
+            _log.error("deleted volume cannot be purged", pool=self._pool.name, volume=name.volume, error=str(error))
+            return False
+        _log.info("deleted volume purged", pool=self._pool.name, volume=name.volume, deleted=str(name.deleted))
+        return True

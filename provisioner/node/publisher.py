@@ -1,0 +1,255 @@
+"""Gives volumes to Pods: a bind mount of the volume's directory at the target path that the kubelet names.
+
+The mounts themselves are the only state (CSI "NodePublishVolume"): what mountinfo shows is published, whoever did
+it, so that a restart changes nothing. All work is done on open directories; a path that is swapped for a symlink in
+the meantime cannot lead a mount elsewhere.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from provisioner import errors, linux, model
+from provisioner.backends import base
+from provisioner.node import mountinfo, mounts
+
+_READ_ONLY_MODES = frozenset({model.AccessMode.SINGLE_NODE_READER_ONLY, model.AccessMode.MULTI_NODE_READER_ONLY})
+_TARGET_MODE = 0o750
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PublishRequest:
+    """What NodePublishVolume asks for.
+
+    Attributes:
+        target: absolute; its parent exists (CSI: the orchestrator makes the parent, the driver the target).
+        read_only: asked for by the Pod; a reader's access mode makes the mount read-only all the same.
+    """
+
+    volume_id: model.VolumeId
+    target: Path
+    capability: model.Capability
+    read_only: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Target:
+    """An open target directory, and its name below its open parent."""
+
+    fd: int
+    parent_fd: int
+    path: Path
+
+    @property
+    def place(self) -> str:
+        """A path that leads to the target through the open parent, whatever is renamed above it."""
+        return f"/proc/self/fd/{self.parent_fd}/{self.path.name}"
+
+    def mount(self) -> mountinfo.Mount | None:
+        """What is mounted on the target, if anything."""
+        if mountinfo.mount_id(self.fd) == mountinfo.mount_id(self.parent_fd):
+            return None
+        return mountinfo.mount_of(self.fd)
+
+
+class Publisher:
+    """Publishes one node's volumes. Calls for one volume must not overlap; `node.service` sees to that.
+
+    `steps` is told each step that was reached, so that a test can stop the process there.
+    """
+
+    def __init__(self, backend: base.NodeBackend, *, steps: Callable[[str], None] = lambda _step: None) -> None:
+        self._backend = backend
+        self._steps = steps
+
+    def publish(self, request: PublishRequest) -> None:
+        """Make the volume appear at the target path. Idempotent.
+
+        Raises:
+            errors.InvalidRequestError: an unknown mount option, a block volume, or a target that is no directory.
+            errors.VolumeNotFoundError: the volume is not on this node.
+            errors.VolumeExistsError: something else, or the same with other options, is mounted at the target.
+            errors.VolumeInUseError: a single-writer volume is published at another target.
+            errors.BackendUnavailableError: the volume cannot be reached now.
+        """
+        capability = request.capability
+        if capability.access_type is model.AccessType.BLOCK:
+            raise errors.InvalidRequestError(
+                "a directory cannot be published as a block device", remedy="write volumeMode: Filesystem"
+            )
+        options = mounts.parse_options(
+            capability.mount_flags,
+            read_only=request.read_only or capability.access_mode in _READ_ONLY_MODES,
+        )
+        with self._source(request.volume_id) as source, _target(request.target) as target:
+            wanted = mounts.effective_options(mountinfo.mount_of(source).options, options)
+            existing = target.mount()
+            if existing is not None:
+                _settle_existing(request, source, target, existing, wanted)
+                return
+            if capability.access_mode is model.AccessMode.SINGLE_NODE_SINGLE_WRITER:
+                _refuse_second_target(request, source)
+            self._steps("publish.prepared")
+            mounts.bind(source, target.fd, options)
+            self._steps("publish.mounted")
+            self._confirm(request, source, target)
+
+    def unpublish(self, volume_id: model.VolumeId, target: Path) -> None:
+        """Unmount the volume from the target path and remove the target, if empty. Missing is not an error.
+
+        The volume itself is not looked for: a Pod must be able to leave a node whose disk is gone.
+
+        Raises:
+            errors.InvalidRequestError: the target is no directory.
+            errors.VolumeInUseError: a process of the node, outside the Pod's containers, still works in the volume.
+        """
+        try:
+            with _parent(target) as parent_fd:
+                place = f"/proc/self/fd/{parent_fd}/{target.name}"
+                with contextlib.suppress(FileNotFoundError):
+                    os.close(_open_directory(parent_fd, target))
+                    mounts.unmount_all(place)
+                    self._steps("unpublish.unmounted")
+                    os.rmdir(target.name, dir_fd=parent_fd)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unpublish_error(error, volume_id, target) from error
+
+    def usage(self, volume_id: model.VolumeId, volume_path: Path) -> model.Usage:
+        """How full the volume is that is published at the path.
+
+        Raises:
+            errors.VolumeNotFoundError: the volume does not exist, or is not published there.
+        """
+        with self._source(volume_id) as source:
+            try:
+                shown = volume_path.stat()
+            except OSError:
+                shown = None
+            if shown is None or not os.path.samestat(shown, os.fstat(source)):
+                raise errors.VolumeNotFoundError(f"volume {volume_id} is not published at {volume_path}")
+        return self._backend.usage(volume_id)
+
+    @contextlib.contextmanager
+    def _source(self, volume_id: model.VolumeId) -> Iterator[int]:
+        path = self._backend.locate(volume_id)
+        try:
+            fd = linux.openat2(None, str(path), os.O_PATH | os.O_DIRECTORY, resolve=linux.RESOLVE_NO_SYMLINKS)
+        except OSError as error:
+            raise errors.BackendUnavailableError(
+                f"the directory of volume {volume_id} cannot be opened: {error.strerror}",
+                remedy="look at the pool: it must hold directories only, no symlinks",
+            ) from error
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _confirm(self, request: PublishRequest, source: int, target: _Target) -> None:
+        """Take the mount back where the volume was deleted while it was being mounted."""
+        try:
+            with self._source(request.volume_id) as again:
+                if os.path.samestat(os.fstat(source), os.fstat(again)):
+                    return
+            raise errors.VolumeNotFoundError(f"volume {request.volume_id} was deleted while it was published")
+        except errors.ProvisionerError:
+            mounts.unmount_all(target.place)
+            raise
+
+
+def _settle_existing(
+    request: PublishRequest, source: int, target: _Target, existing: mountinfo.Mount, wanted: frozenset[str]
+) -> None:
+    if not os.path.samestat(os.fstat(source), os.fstat(target.fd)):
+        raise errors.VolumeExistsError(
+            f"something else than volume {request.volume_id} is mounted at {request.target}",
+            remedy="unmount it",
+        )
+    shown = mounts.shown_options(existing.options)
+    if shown == wanted:
+        return
+    if not linux.can_clone_mounts() and shown < wanted:
+        # A kernel that binds in two steps was stopped between them: only take away what may not be done.
+        mounts.restrict(str(request.target), source, wanted)
+        return
+    raise errors.VolumeExistsError(
+        f"volume {request.volume_id} is published at {request.target} already, with the options "
+        f"{','.join(sorted(shown))} instead of {','.join(sorted(wanted))}",
+        remedy="unpublish it first",
+    )
+
+
+def _refuse_second_target(request: PublishRequest, source: int) -> None:
+    for other in mountinfo.mounts_of(source):
+        raise errors.VolumeInUseError(
+            f"volume {request.volume_id} is ReadWriteOncePod and published at {other.mount_point} already",
+            remedy="wait until the Pod that uses it has gone, or ask for ReadWriteOnce",
+        )
+
+
+@contextlib.contextmanager
+def _parent(target: Path) -> Iterator[int]:
+    fd = os.open(target.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _target(path: Path) -> Iterator[_Target]:
+    try:
+        with _parent(path) as parent_fd:
+            made = False
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(path.name, _TARGET_MODE, dir_fd=parent_fd)
+                made = True
+            fd = _open_directory(parent_fd, path)
+            try:
+                yield _Target(fd, parent_fd, path)
+            except BaseException:
+                if made:  # A refused publication leaves nothing behind; nobody would unpublish it.
+                    with contextlib.suppress(OSError):
+                        os.rmdir(path.name, dir_fd=parent_fd)
+                raise
+            finally:
+                os.close(fd)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise errors.InvalidRequestError(
+            f"the target path's parent {path.parent} is no directory", remedy="the kubelet makes it"
+        ) from error
+
+
+def _open_directory(parent_fd: int, path: Path) -> int:
+    try:
+        return linux.openat2(
+            parent_fd,
+            path.name,
+            os.O_PATH | os.O_DIRECTORY,
+            resolve=linux.RESOLVE_BENEATH | linux.RESOLVE_NO_SYMLINKS,
+        )
+    except OSError as error:
+        if error.errno not in {errno.ELOOP, errno.ENOTDIR}:
+            raise
+        raise errors.InvalidRequestError(
+            f"the target path {path} is a {'symlink' if error.errno == errno.ELOOP else 'file'}, not a directory",
+            remedy="remove it",
+        ) from error
+
+
+def _unpublish_error(error: OSError, volume_id: model.VolumeId, target: Path) -> errors.ProvisionerError:
+    if error.errno == errno.EBUSY:
+        return errors.VolumeInUseError(
+            f"volume {volume_id} cannot be unmounted from {target}: a process still works in it",
+            remedy="end that process",
+        )
+    if error.errno == errno.ENOTEMPTY:
+        return errors.BackendUnavailableError(
+            f"{target} was unmounted and holds files that do not belong to volume {volume_id}",
+            remedy="move them away: they are never removed automatically",
+        )
+    return errors.BackendUnavailableError(f"volume {volume_id} cannot be unpublished from {target}: {error.strerror}")
