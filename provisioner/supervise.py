@@ -40,17 +40,25 @@ class Kept:
         name: of the part, in the log and in `/readyz`.
         run: runs until it is cancelled, and cleans up after itself then. It calls the function it is given
             when it has come up, which clears the fault that was shown.
+        patience: seconds that `start` waits for it to come up.
     """
 
-    def __init__(self, name: str, run: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
+    def __init__(
+        self, name: str, run: Callable[[Callable[[], None]], Awaitable[None]], *, patience: float = 0.0
+    ) -> None:
         self._name = name
         self._run = run
+        self._patience = patience
+        self._first_try = asyncio.Event()
         self._fault: errors.ProvisionerError | None = errors.BackendUnavailableError(f"{name} is starting")
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to keep it running; does not wait until it has come up."""
+        """Begin to keep it running; wait a little for the outcome of the first try."""
         self._task = asyncio.create_task(self._keep(), name=self._name)
+        if self._patience:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._first_try.wait(), self._patience)
 
     async def stop(self) -> None:
         """Cancel it and wait until it has cleaned up."""
@@ -66,6 +74,7 @@ class Kept:
 
     def _up(self) -> None:
         self._fault = None
+        self._first_try.set()
 
     async def _keep(self) -> None:
         wait = FIRST_WAIT
@@ -83,6 +92,7 @@ class Kept:
             if self._fault is None or str(self._fault) != str(fault):
                 log.error("part_not_running", part=self._name, error=str(fault), retry_in=wait)
             self._fault = fault
+            self._first_try.set()
             await asyncio.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
 

@@ -1,23 +1,43 @@
 """The commands that run until they are told to stop: `serve`, `controller` and `node`."""
 
 import asyncio
+import os
 import signal
 import sys
+import threading
+from typing import NoReturn
 
 import click
+import structlog
 
 from provisioner import bootstrap, errors, logs, settings
 from provisioner.cli import options
+
+_JOIN_SECONDS = 0.5
 
 
 def _run(role: bootstrap.Role, loaded: settings.Settings) -> None:
     logging = loaded[settings.Logging]
     logs.configure(level=logging.log_level, log_format=logging.log_format)
+    status = 0
     try:
         asyncio.run(_until_signal(role, loaded))
     except errors.ProvisionerError as error:
         click.echo(f"provisioner: {error}", err=True)
-        sys.exit(1)
+        status = 1
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process, also where a thread hangs in a system call on a dead disk: Python itself would wait for it."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(timeout=_JOIN_SECONDS)
+            if thread.is_alive():
+                structlog.get_logger(__name__).warning("thread_left_hanging", thread=thread.name)
+                sys.stderr.flush()
+                os._exit(status)
+    sys.exit(status)
 
 
 async def _until_signal(role: bootstrap.Role, loaded: settings.Settings) -> None:

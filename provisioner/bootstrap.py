@@ -1,0 +1,260 @@
+"""The composition root: the only module that names concrete classes, and says what each command is made of.
+
+    command      CSI services                     watcher
+    serve        Identity, Controller, Node       of the cluster
+    controller   Identity, Controller             of the cluster (or of a stranger's driver, by --csi-endpoint)
+    node         Identity, Node, and Controller   of this node, where
+                 where pools are a node's own     pools are its own
+
+The parts start from the storage up to the watcher, and stop the other way round: no claim is begun that the driver
+could not finish any more.
+"""
+
+import asyncio
+import enum
+import importlib.metadata
+from collections.abc import Callable
+
+from provisioner import csiclient, errors, health, metrics, settings, supervise, volumes, workpool
+from provisioner.backends.directory import backend as directory_backend
+from provisioner.backends.directory import config as directory_config
+from provisioner.controllers import options, watcher
+from provisioner.csi import controller, identity, node, registration, server
+from provisioner.kube import client as kube_client
+from provisioner.kube import config as kube_config
+from provisioner.node import service as node_service
+
+_GRACE_SECONDS = 9.0
+_WATCHER_DRAIN_SECONDS = 5.0
+_CSI_DRAIN_SECONDS = 2.0
+_PURGE_SECONDS = 300.0
+# What the pools get to be made before the driver answers calls; a disk that hangs holds nothing else up.
+_POOLS_SECONDS = 5.0
+
+
+class Role(enum.Enum):
+    """What one process is to be; the commands' names."""
+
+    SERVE = "serve"
+    CONTROLLER = "controller"
+    NODE = "node"
+
+
+async def run(role: Role, loaded: settings.Settings, stop: asyncio.Event) -> None:
+    """Be `role` until `stop` is set, then drain and return within 10 seconds.
+
+    Raises:
+        settings.SettingsError: the settings do not go together; every fault is named.
+        errors.ProvisionerError: an address or a socket is taken.
+    """
+    check(role, loaded)
+    measured = metrics.Metrics()
+    face = health.HealthServer(loaded[settings.Monitoring].metrics_address, measured.registry)
+    parts: list[supervise.Part] = [face]
+    if not loaded[settings.Driver].csi_endpoint:
+        parts.extend(_driver_parts(role, loaded, measured, face))
+    if watch(role, loaded) != "none":
+        parts.append(_watcher_part(role, loaded, measured, face))
+    await supervise.run(parts, stop, grace=_GRACE_SECONDS)
+
+
+def watch(role: Role, loaded: settings.Settings) -> str:
+    """Whose claims a process of this role provisions: of the `cluster`, of this `node`, or `none`."""
+    chosen = loaded[settings.Watcher].watch
+    if chosen != "auto":
+        return chosen
+    if role is not Role.NODE:
+        return "cluster"
+    return "none" if loaded[settings.Directory].shared_pools else "node"
+
+
+def check(role: Role, loaded: settings.Settings) -> None:
+    """Refuse settings that are each right, but do not go together.
+
+    Raises:
+        settings.SettingsError: with every fault there is.
+    """
+    faults = []
+    driver, pools = loaded[settings.Driver], loaded[settings.Directory]
+    stranger = driver.csi_endpoint is not None
+    try:
+        health.parse_address(loaded[settings.Monitoring].metrics_address)
+    except errors.InvalidRequestError as error:
+        faults.append(f"--metrics-address: {error}")
+    if stranger and role is not Role.CONTROLLER:
+        faults.append("--csi-endpoint: only the command `controller` drives a driver that runs already")
+    if not stranger and not pools.pool:
+        faults.append("--pool: name at least one, such as default=/var/lib/provisioner/pool")
+    faults.extend(f"--pool: {path} is not an absolute path" for path in pools.pool.values() if not path.is_absolute())
+    if role is not Role.CONTROLLER and not loaded[settings.Node].node_name:
+        faults.append("--node-name: say on which node this is (in a Pod: the downward API's spec.nodeName)")
+    if role is Role.CONTROLLER and not stranger and not pools.shared_pools:
+        faults.append("--shared-pools: without it the pools are a node's own, and the command `node` serves them")
+    if faults:
+        raise settings.SettingsError(faults)
+
+
+def _driver_parts(
+    role: Role, loaded: settings.Settings, measured: metrics.Metrics, face: health.HealthServer
+) -> list[supervise.Part]:
+    """The storage and the CSI services before it."""
+    own, backend = loaded[settings.Driver], _backend(role, loaded, measured)
+    service = volumes.VolumeService(backend, workers=own.csi_workers)
+    face.add_ready("storage", service.probe)
+    makes_volumes = role is not Role.NODE or not loaded[settings.Directory].shared_pools
+    mounts = None if role is Role.CONTROLLER else node_service.NodeService(backend)
+    csi_server = server.Server(
+        own.csi_socket,
+        identity=identity.Identity(
+            name=own.driver_name,
+            version=importlib.metadata.version("provisioner"),
+            features=backend.features,
+            probe=service.probe,
+            controller=makes_volumes,
+        ),
+        controller=controller.Controller(service) if makes_volumes else None,
+        node=node.Node(mounts, node_id=loaded[settings.Node].node_name, features=backend.features) if mounts else None,
+        measured=measured,
+    )
+    parts: list[supervise.Part] = [
+        _pools_part(backend, initialise=loaded[settings.Directory].init_pools, purge=makes_volumes),
+        _Services(csi_server, service, mounts),
+    ]
+    if mounts is not None and loaded[settings.Node].registration:
+        parts.append(_registration_part(loaded, measured, face))
+    return parts
+
+
+def _backend(role: Role, loaded: settings.Settings, measured: metrics.Metrics) -> directory_backend.DirectoryBackend:
+    pools = loaded[settings.Directory]
+    own_node = None if pools.shared_pools or role is Role.CONTROLLER else loaded[settings.Node].node_name
+    return directory_backend.DirectoryBackend(
+        directory_config.DirectoryConfig(
+            pools=pools.pool,
+            topology_key=f"topology.{loaded[settings.Driver].driver_name}/node",
+            node_name=own_node,
+            trash_retention=pools.trash_retention,
+        ),
+        metrics=measured,
+    )
+
+
+def _pools_part(backend: directory_backend.DirectoryBackend, *, initialise: bool, purge: bool) -> supervise.Part:
+    """Makes the pools where that was asked for, and empties their trash of what has expired.
+
+    A purge that the end of the process cuts off goes on after the next start; nobody waits for it.
+    """
+
+    async def keep(came_up: Callable[[], None]) -> None:
+        threads = workpool.WorkPool(name="pools", mutating=1, reading=1)
+        if initialise:
+            await threads.read(backend.initialise)
+        came_up()
+        while purge:
+            await threads.read(backend.purge_expired)
+            await asyncio.sleep(_PURGE_SECONDS)
+        await asyncio.Event().wait()
+
+    return supervise.Kept("pools", keep, patience=_POOLS_SECONDS)
+
+
+class _Services:
+    """The CSI services as one part: what is still at work behind them is waited for when they stop."""
+
+    def __init__(
+        self, csi_server: server.Server, service: volumes.VolumeService, mounts: node_service.NodeService | None
+    ) -> None:
+        self._server, self._service, self._mounts = csi_server, service, mounts
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    async def stop(self) -> None:
+        await self._server.stop(_CSI_DRAIN_SECONDS)
+        await self._service.close()
+        if self._mounts is not None:
+            await self._mounts.close()
+
+
+def _registration_part(
+    loaded: settings.Settings, measured: metrics.Metrics, face: health.HealthServer
+) -> supervise.Part:
+    own, host = loaded[settings.Driver], loaded[settings.Node]
+    endpoint = host.registration_socket or (
+        own.csi_socket
+        if own.csi_socket.is_relative_to(host.kubelet_dir)
+        else host.kubelet_dir / "plugins" / own.driver_name / own.csi_socket.name
+    )
+    registered = registration.Registration(
+        driver=own.driver_name, endpoint=endpoint, registry=host.kubelet_dir / "plugins_registry", measured=measured
+    )
+
+    async def register(came_up: Callable[[], None]) -> None:
+        await registered.start()
+        came_up()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await registered.stop()
+
+    part = supervise.Kept("kubelet registration", register)
+
+    async def ready() -> None:
+        await part.ready()
+        if not registered.registered:
+            raise errors.BackendUnavailableError(
+                f"the kubelet refused the driver: {registered.refusal}"
+                if registered.refusal
+                else "the kubelet has not registered the driver yet"
+            )
+
+    face.add_ready("kubelet", ready)
+    return part
+
+
+def _watcher_part(
+    role: Role, loaded: settings.Settings, measured: metrics.Metrics, face: health.HealthServer
+) -> supervise.Part:
+    own, cluster = loaded[settings.Driver], loaded[settings.Kubernetes]
+    choices = _watcher_options(role, loaded)
+    current: watcher.Watcher | None = None
+
+    async def follow(came_up: Callable[[], None]) -> None:
+        nonlocal current
+        source = kube_config.load(cluster.kubeconfig, cluster.context or None)
+        api = kube_client.Client(source, timeout=cluster.request_timeout.total_seconds(), metrics=measured)
+        driver = csiclient.GrpcClient(str(own.csi_endpoint or own.csi_socket), measured=measured)
+        current = watcher.Watcher(api, driver, choices, measured)
+        came_up()
+        try:
+            await current.run()
+        finally:
+            current = None
+            await driver.close()
+            await api.close()
+
+    part = supervise.Kept("watcher", follow)
+
+    async def ready() -> None:
+        await part.ready()
+        if current is not None:
+            await current.check()
+
+    face.add_ready("watcher", ready)
+    return part
+
+
+def _watcher_options(role: Role, loaded: settings.Settings) -> options.Options:
+    chosen = loaded[settings.Watcher]
+    return options.Options(
+        node_name=loaded[settings.Node].node_name if watch(role, loaded) == "node" else "",
+        binding=chosen.binding,
+        volume_name_prefix=chosen.volume_name_prefix,
+        extra_create_metadata=chosen.extra_create_metadata,
+        strict_topology=chosen.strict_topology,
+        csi_timeout=chosen.csi_timeout.total_seconds(),
+        workers=chosen.provision_workers,
+        retry_min=chosen.retry_interval_min.total_seconds(),
+        retry_max=chosen.retry_interval_max.total_seconds(),
+        drain_timeout=_WATCHER_DRAIN_SECONDS,
+    )
