@@ -1,0 +1,121 @@
+"""The drivers that are held to CSI: each a process of its own, in a mount namespace of its own, on a real socket."""
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from provisioner import csiclient, metrics
+from tests.harness import tools
+
+_START_SECONDS = 30
+_STOP_SECONDS = 15
+
+
+@dataclasses.dataclass(frozen=True)
+class Driver:
+    """A driver that runs."""
+
+    socket: Path
+    pid: int
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def csi_sanity() -> Path:
+    """The program; without it the tier is skipped with one line, or fails where CI must have everything."""
+    program = _find_csi_sanity()
+    missing = [
+        *(["root (it mounts)"] if os.geteuid() != 0 else []),
+        *([f"{name} (apt-get install util-linux)" for name in ("unshare", "nsenter") if not shutil.which(name)]),
+        *(["csi-sanity (make setup builds it, or CSI_SANITY=/path/to/it)"] if program is None else []),
+    ]
+    if missing or program is None:
+        told = f"SKIPPED: conformance needs {'; '.join(missing)}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(told)
+        pytest.skip(told)
+    return program
+
+
+@pytest.fixture(params=["memory", "directory"])
+def driver(request: pytest.FixtureRequest, csi_sanity: Path, tmp_path: Path) -> Iterator[Driver]:
+    """A driver with nothing in it yet."""
+    socket = tmp_path / "csi.sock"
+    commands = {"memory": _memory_driver, "directory": _directory_driver}
+    with _running(commands[request.param](socket, tmp_path), socket, tmp_path / "log") as running:
+        yield running
+
+
+def _memory_driver(socket: Path, scratch: Path) -> Sequence[str | Path]:
+    data = scratch / "data"
+    data.mkdir()
+    return sys.executable, "-m", "tests.conformance.serve_driver", socket, data
+
+
+def _directory_driver(socket: Path, scratch: Path) -> Sequence[str | Path]:
+    """The program as users run it on a node, where stock sidecars are the watcher."""
+    return (
+        *(sys.executable, "-m", "provisioner", "node", "--node-name=node-1"),
+        *(f"--pool=default={scratch / 'pool'}", "--init-pools"),
+        *(f"--csi-socket={socket}", "--metrics-address=127.0.0.1:0"),
+        *("--no-registration", "--watch=none"),
+    )
+
+
+@contextlib.contextmanager
+def _running(command: Sequence[str | Path], socket: Path, log: Path) -> Iterator[Driver]:
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            ["unshare", "--mount", "--propagation=private", *command],
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        _await_driver(socket, process, log)
+        yield Driver(socket, process.pid, log)
+    finally:
+        process.terminate()
+        try:
+            status = process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+    assert status == 0, log.read_text()
+
+
+def _await_driver(socket: Path, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while not asyncio.run(_answers(socket)):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the driver does not answer; its log:\n{log.read_text()}")
+        time.sleep(0.05)
+
+
+async def _answers(socket: Path) -> bool:
+    client = csiclient.GrpcClient(str(socket), measured=metrics.Metrics())
+    try:
+        return await client.probe(timeout=5)
+    except csiclient.CallError:
+        return False
+    finally:
+        await client.close()
+
+
+def _find_csi_sanity() -> Path | None:
+    named = os.environ.get("CSI_SANITY") or shutil.which("csi-sanity")
+    if named:
+        return Path(named)
+    built = tools.present()
+    return None if built is None else built["csi-sanity"]
