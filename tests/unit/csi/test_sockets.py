@@ -103,3 +103,8 @@ async def test_a_missing_directory_says_what_to_mount(tmp_path: Path) -> None:
 async def test_a_path_that_is_too_long_for_a_socket_says_so(tmp_path: Path) -> None:
     with pytest.raises(errors.SocketUnavailableError, match="107 bytes"):
         await new_server(tmp_path / ("x" * 100) / "csi.sock").start()
+
+
+async def test_a_directory_that_takes_no_socket_says_so() -> None:
+    with pytest.raises(errors.SocketUnavailableError, match=r"cannot listen on /proc/csi\.sock"):
+        await new_server(Path("/proc/csi.sock")).start()
