@@ -30,8 +30,16 @@ _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 # What handlers look like in grpc.aio; the types of grpc's method handlers know only the synchronous shape.
 _Behaviour = Callable[[Any, Any], Any]
 
-# Asked every few seconds by somebody; they would bury the calls that matter.
-_QUIET = ("/Probe", "Capabilities", "/GetPluginInfo", "/GetInfo")
+# Asked for ever by somebody, some of it once a minute per volume; it would bury the calls that matter.
+_QUIET = (
+    "/Probe",
+    "GetCapabilities",
+    "/GetPluginCapabilities",
+    "/GetPluginInfo",
+    "/GetInfo",
+    "/GetCapacity",
+    "/NodeGetVolumeStats",
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

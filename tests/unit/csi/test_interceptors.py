@@ -94,6 +94,15 @@ async def test_what_is_asked_all_the_time_is_logged_at_debug(
     assert [line["log_level"] for line in served(log)] == ["debug"]
 
 
+@pytest.mark.parametrize("call", ["GetCapacity", "ControllerGetCapabilities"])
+async def test_what_the_watcher_polls_is_logged_at_debug(
+    driver: conftest.Driver, log: list[MutableMapping[str, Any]], call: str
+) -> None:
+    await getattr(driver.controller, call)(getattr(csi_pb2, f"{call}Request")())
+
+    assert [line["log_level"] for line in served(log)] == ["debug"]
+
+
 async def test_a_failed_probe_is_a_warning(driver: conftest.Driver, log: list[MutableMapping[str, Any]]) -> None:
     driver.backend.fail("probe", errors.BackendUnavailableError("unmounted"))
     with pytest.raises(aio.AioRpcError):
