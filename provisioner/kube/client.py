@@ -77,6 +77,7 @@ class Client:
         source: config.Source,
         *,
         timeout: float = 30.0,
+        watch_idle: float = watch.IDLE_SECONDS,
         user_agent: str = "provisioner",
         metrics: metrics_module.Metrics | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -88,8 +89,11 @@ class Client:
         Args:
             source: where the connection settings come from; see `config.load`.
             timeout: seconds for one request; repetitions have their own.
+            watch_idle: seconds of silence after which a watch's connection counts as broken.
+            user_agent: for the API server's audit log, and the field manager of our patches.
         """
         self._timeout = timeout
+        self._watch_idle = watch_idle
         self._chance = chance
         self._sleep = sleep
         self._transport = transport.Transport(source, user_agent=user_agent, metrics=metrics, clock=clock)
@@ -155,6 +159,7 @@ class Client:
                 "resourceVersion": resource_version,
                 **_given({"labelSelector": label_selector, "fieldSelector": field_selector}),
             },
+            idle=self._watch_idle,
             chance=self._chance,
         )
 

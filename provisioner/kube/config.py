@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import datetime
 import os
+import signal
 import ssl
 import sys
 from collections.abc import Mapping
@@ -22,7 +23,6 @@ _FOR_EVER = float("inf")
 # A bound token lives for an hour or more and the kubelet replaces its file at 80 % of that; client-go looks as often.
 _TOKEN_FILE_SECONDS = 60.0
 _EXPIRY_MARGIN_SECONDS = 60.0
-_EXEC_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class _TlsCache:
     def context(self, settings: kubeconfig.Settings) -> ssl.SSLContext:
         material = (settings.ca, settings.certificate, settings.key, str(settings.verify))
         if self._context is None or material != self._material:
-            self._context = _tls_context(settings)
+            self._context = tls_context(settings)
             self._material = material
         return self._context
 
@@ -132,6 +132,7 @@ class Kubeconfig:
 
     path: Path
     context: str = ""
+    exec_seconds: float = 60.0
     _tls: _TlsCache = dataclasses.field(default_factory=_TlsCache, init=False)
 
     async def connect(self) -> Connection:
@@ -164,23 +165,29 @@ class Kubeconfig:
             self.context,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
-            output, _ = await asyncio.wait_for(process.communicate(), _EXEC_SECONDS)
+            output, _ = await asyncio.wait_for(process.communicate(), self.exec_seconds)
         except TimeoutError:
             raise errors.ConfigError(
-                f"kubeconfig {self.path}: its exec plugin did not answer within {_EXEC_SECONDS:.0f} s",
+                f"kubeconfig {self.path}: its exec plugin did not answer within {self.exec_seconds:.0f} s",
                 remedy="run the plugin by hand; it must not ask questions",
             ) from None
         finally:
             if process.returncode is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # the plugin as well
                 await process.wait()
         return kubeconfig.answer(output, self.path)
 
 
-def _tls_context(settings: kubeconfig.Settings) -> ssl.SSLContext:
+def tls_context(settings: kubeconfig.Settings) -> ssl.SSLContext:
+    """What the settings say of certificates.
+
+    Raises:
+        errors.ConfigError: one is malformed, or does not fit its key.
+    """
     try:
         context = ssl.create_default_context(cadata=settings.ca or None)
     except ssl.SSLError as error:

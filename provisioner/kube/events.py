@@ -18,11 +18,12 @@ from provisioner.kube import client, clock, errors, objects
 
 _log = structlog.get_logger(__name__)
 
-_QUEUED = 1000
+_QUEUED = 5000  # about what 1,000 claims at once have to say
 _REMEMBERED = 4096
 _BURST = 25.0
 _REFILL_PER_SECOND = 1 / 300
-_LONGEST_MESSAGE = 1024  # the API server refuses longer ones
+_LONGEST_MESSAGE = 1024  # bytes; the API server may refuse longer ones
+_LONGEST_NAME = 253
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class _Note:
     def name(self) -> str:
         """The Event's name: the same note has the same one, also after a restart."""
         said = f"{self.regarding.uid}\0{self.type}\0{self.reason}\0{self.message}"
-        return f"{self.regarding.name}.{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+        digest = hashlib.sha256(said.encode()).hexdigest()[:16]
+        return f"{self.regarding.name[: _LONGEST_NAME - len(digest) - 1].rstrip('.-')}.{digest}"
 
 
 @dataclasses.dataclass(slots=True)
@@ -99,8 +101,7 @@ class Recorder:
             reason: one CamelCase word, for machines.
             message: for people; no secrets.
         """
-        if len(message) > _LONGEST_MESSAGE:
-            message = message[: _LONGEST_MESSAGE - 1] + "…"
+        message = _shortened(message)
         # The version would make each note on a changing object another one.
         regarding = objects.ObjectReference(
             api_version=regarding.api_version,
@@ -203,6 +204,13 @@ class Recorder:
         self._counts[note.name] = count
         self._counts.move_to_end(note.name)
         _trim(self._counts)
+
+
+def _shortened(message: str) -> str:
+    encoded = message.encode()
+    if len(encoded) <= _LONGEST_MESSAGE:
+        return message
+    return encoded[: _LONGEST_MESSAGE - len("…".encode())].decode(errors="ignore") + "…"
 
 
 def _trim(remembered: "collections.OrderedDict[str, int] | collections.OrderedDict[str, _Budget]") -> None:

@@ -65,18 +65,19 @@ def answer(output: bytes, path: Path) -> Settings:
     raise errors.ConfigError(f"kubeconfig {path}: {fault}", remedy=remedy)
 
 
-def read(path: str, context: str) -> Settings:
+def read(path: str, context: str, complaints: io.StringIO) -> Settings:
     """Load the context (the current one where it is empty), running its exec plugin where it has one.
+
+    Args:
+        complaints: where the loader's log goes; what a plugin says is nowhere else.
 
     Raises:
         errors.ConfigError: with the bare fault as its message.
     """
-    # Imported where its cost is paid; it has no types.
-    library: Any = importlib.import_module("kubernetes.config.kube_config")
-    said = io.StringIO()
-    logging.basicConfig(stream=said, level=logging.ERROR, format="%(message)s", force=True)
     if not any(Path(part).expanduser().exists() for part in path.split(":") if part):
         raise errors.ConfigError("there is no such file")
+    # Imported where its cost is paid; it has no types.
+    library: Any = importlib.import_module("kubernetes.config.kube_config")
     try:
         merged = library.KubeConfigMerger(path).config
         loader = library.KubeConfigLoader(config_dict=merged, active_context=context or None, config_base_path=None)
@@ -87,7 +88,7 @@ def read(path: str, context: str) -> Settings:
         raise errors.ConfigError(str(error)) from error
     except Exception as error:  # a file of the wrong shape is whatever the loader's code then runs into
         raise errors.ConfigError(f"malformed: {type(error).__name__}: {error}") from error
-    return _settings(loader, target, said.getvalue().strip())
+    return _settings(loader, target, complaints.getvalue().strip())
 
 
 def _settings(loader: Any, target: Any, complaints: str) -> Settings:
@@ -121,9 +122,11 @@ def _text(path: str | None) -> str:
 def main() -> int:
     """Print what the kubeconfig says."""
     path, context = sys.argv[1:]
+    complaints = io.StringIO()
+    logging.basicConfig(stream=complaints, level=logging.ERROR, format="%(message)s")
     result: Settings | _Fault
     try:
-        result = read(path, context)
+        result = read(path, context, complaints)
     except errors.ConfigError as error:
         result = _Fault(error.message)
     sys.stdout.buffer.write(msgspec.json.encode(result))

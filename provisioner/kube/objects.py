@@ -305,7 +305,7 @@ class Event(Object):
     involved_object: ObjectReference
     reason: str = ""
     message: str = ""
-    type: str = "Normal"
+    type: str = ""
     count: int = 0
     first_timestamp: datetime.datetime | None = None
     last_timestamp: datetime.datetime | None = None

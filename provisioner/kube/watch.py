@@ -28,8 +28,9 @@ T = TypeVar("T", bound=objects.Object)
 _SHORTEST_SECONDS = 300
 _LONGEST_SECONDS = 600
 _GRACE_SECONDS = 30
+
 # A healthy server sends a bookmark about every minute; a connection that is silent for longer may be half open.
-_IDLE_SECONDS = 150
+IDLE_SECONDS = 150.0
 
 # After so many events in one piece, other tasks have their turn (about 5 ms of decoding).
 _EVENTS_IN_A_ROW = 200
@@ -86,9 +87,14 @@ async def events(
     path: str,
     params: Mapping[str, str],
     *,
+    idle: float,
     chance: Callable[[], float],
 ) -> AsyncGenerator[Event[T], None]:
     """Watch until the server ends it.
+
+    Args:
+        idle: seconds of silence after which the connection counts as broken.
+        chance: spreads the watches' ends.
 
     Raises:
         errors.ExpiredError: the resource version is too old.
@@ -102,7 +108,7 @@ async def events(
         verb="watch",
         doing=doing,
         total=seconds + _GRACE_SECONDS,
-        idle=_IDLE_SECONDS,
+        idle=idle,
         params={**params, "watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)},
     ) as stream:
         count = 0
