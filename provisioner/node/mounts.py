@@ -63,15 +63,8 @@ def bind(source_fd: int, target_fd: int, options: frozenset[str]) -> None:
     """Mount the open directory over another open directory, leaving out what is mounted below it.
 
     The new mount is in no peer group with its origin: what is mounted in the one never appears in the other.
-    Where the target is shared with the host, the mount itself appears there.
+    Where the target is shared with the host, the mount itself appears there. Needs Linux 5.12.
     """
-    if linux.can_clone_mounts():
-        _bind_prepared(source_fd, target_fd, options)
-    else:
-        bind_in_two_steps(source_fd, target_fd, options)
-
-
-def _bind_prepared(source_fd: int, target_fd: int, options: frozenset[str]) -> None:
     clone = linux.clone_mount(source_fd)
     try:
         add = 0

@@ -58,12 +58,20 @@ class _Target:
 class Publisher:
     """Publishes one node's volumes. Calls for one volume must not overlap; `node.service` sees to that.
 
-    `steps` is told each step that was reached, so that a test can stop the process there.
+    `steps` is told each step that was reached, so that a test can stop the process there; `can_clone` says whether
+    the kernel can prepare a mount before it is seen.
     """
 
-    def __init__(self, backend: base.NodeBackend, *, steps: Callable[[str], None] = lambda _step: None) -> None:
+    def __init__(
+        self,
+        backend: base.NodeBackend,
+        *,
+        steps: Callable[[str], None] = lambda _step: None,
+        can_clone: Callable[[], bool] = linux.can_clone_mounts,
+    ) -> None:
         self._backend = backend
         self._steps = steps
+        self._can_clone = can_clone
 
     def publish(self, request: PublishRequest) -> None:
         """Make the volume appear at the target path. Idempotent.
@@ -88,12 +96,15 @@ class Publisher:
             wanted = mounts.effective_options(mountinfo.mount_of(source).options, options)
             existing = target.mount()
             if existing is not None:
-                _settle_existing(request, source, target, existing, wanted)
+                self._settle_existing(request, source, target, existing, wanted)
                 return
             if capability.access_mode is model.AccessMode.SINGLE_NODE_SINGLE_WRITER:
                 _refuse_second_target(request, source)
             self._steps("publish.prepared")
-            mounts.bind(source, target.fd, options)
+            if self._can_clone():
+                mounts.bind(source, target.fd, options)
+            else:
+                mounts.bind_in_two_steps(source, target.fd, options)
             self._steps("publish.mounted")
             self._confirm(request, source, target)
 
@@ -149,6 +160,27 @@ class Publisher:
         finally:
             os.close(fd)
 
+    def _settle_existing(
+        self, request: PublishRequest, source: int, target: _Target, existing: mountinfo.Mount, wanted: frozenset[str]
+    ) -> None:
+        if not os.path.samestat(os.fstat(source), os.fstat(target.fd)):
+            raise errors.VolumeExistsError(
+                f"something else than volume {request.volume_id} is mounted at {request.target}",
+                remedy="unmount it",
+            )
+        shown = mounts.shown_options(existing.options)
+        if shown == wanted:
+            return
+        if not self._can_clone() and shown < wanted:
+            # A kernel that binds in two steps was stopped between them: only take away what may not be done.
+            mounts.restrict(str(request.target), source, wanted)
+            return
+        raise errors.VolumeExistsError(
+            f"volume {request.volume_id} is published at {request.target} already, with the options "
+            f"{','.join(sorted(shown))} instead of {','.join(sorted(wanted))}",
+            remedy="unpublish it first",
+        )
+
     def _confirm(self, request: PublishRequest, source: int, target: _Target) -> None:
         """Take the mount back where the volume was deleted while it was being mounted."""
         try:
@@ -159,28 +191,6 @@ class Publisher:
         except errors.ProvisionerError:
             mounts.unmount_all(target.place)
             raise
-
-
-def _settle_existing(
-    request: PublishRequest, source: int, target: _Target, existing: mountinfo.Mount, wanted: frozenset[str]
-) -> None:
-    if not os.path.samestat(os.fstat(source), os.fstat(target.fd)):
-        raise errors.VolumeExistsError(
-            f"something else than volume {request.volume_id} is mounted at {request.target}",
-            remedy="unmount it",
-        )
-    shown = mounts.shown_options(existing.options)
-    if shown == wanted:
-        return
-    if not linux.can_clone_mounts() and shown < wanted:
-        # A kernel that binds in two steps was stopped between them: only take away what may not be done.
-        mounts.restrict(str(request.target), source, wanted)
-        return
-    raise errors.VolumeExistsError(
-        f"volume {request.volume_id} is published at {request.target} already, with the options "
-        f"{','.join(sorted(shown))} instead of {','.join(sorted(wanted))}",
-        remedy="unpublish it first",
-    )
 
 
 def _refuse_second_target(request: PublishRequest, source: int) -> None:

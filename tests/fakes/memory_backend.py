@@ -6,6 +6,7 @@ It passes the same contract suite as the real ones, so that a test that uses it 
 import collections
 import dataclasses
 import hashlib
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -124,6 +125,8 @@ class MemoryBackend:
             raise errors.VolumeInUseError(f"volume {volume_id} is mounted")
         with self._lock:
             self._entries.pop(volume_id, None)
+            if self._data is not None:
+                shutil.rmtree(self._data / volume_id.value, ignore_errors=True)
         self._reach("deleted")
 
     def get(self, volume_id: model.VolumeId) -> model.Volume:

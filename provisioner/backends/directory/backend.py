@@ -37,7 +37,7 @@ class DirectoryBackend:
 
     Args:
         settings: the pools and how they are filled.
-        metrics: told of each pool's bytes and quarantined volumes.
+        measured: told of each pool's bytes and quarantined volumes.
         clock: the time, aware of its zone.
         steps: told each step that was reached, so that a test can stop the process there.
     """
@@ -45,8 +45,8 @@ class DirectoryBackend:
     def __init__(
         self,
         settings: config.DirectoryConfig,
+        measured: metrics.Metrics,
         *,
-        metrics: metrics.Metrics,
         clock: Callable[[], datetime.datetime] = _now,
         steps: Callable[[str], None] = lambda _step: None,
     ) -> None:
@@ -59,7 +59,7 @@ class DirectoryBackend:
                 maker=making.Maker(made, steps=steps),
                 trash=trash.Trash(made, retention=settings.trash_retention, clock=clock, steps=steps),
             )
-            for made in (pool.Pool(name, settings, metrics=metrics, clock=clock) for name in settings.pools)
+            for made in (pool.Pool(name, settings, measured=measured, clock=clock) for name in settings.pools)
         )
 
     @property

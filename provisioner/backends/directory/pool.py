@@ -36,7 +36,7 @@ class Pool:
         name: str,
         settings: config.DirectoryConfig,
         *,
-        metrics: metrics.Metrics,
+        measured: metrics.Metrics,
         clock: Callable[[], datetime.datetime],
     ) -> None:
         self.name = name
@@ -44,7 +44,7 @@ class Pool:
         self.lock = session.PoolLock(name)
         self.ledger = ledger.Ledger(on_fault=self.report)
         self._settings = settings
-        self._metrics = metrics
+        self._metrics = measured
         self._clock = clock
         self._quarantined: dict[ids.DirectoryId, str] = {}
         self._complaint = ""

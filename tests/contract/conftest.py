@@ -1,0 +1,62 @@
+"""The backends that the contract suite runs over. A new backend is one more `Storage` and one more parameter here."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from provisioner import model
+from provisioner.backends import base
+from tests.fakes import directory_pools, memory_backend, mounts
+
+TOTAL = 12 * model.MIB
+
+
+class NodeAndBackend(base.Backend, base.NodeBackend):
+    """What the suite is run over: every backend serves both sides."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """A fresh backend that can promise about `TOTAL` bytes, and the ways to trouble it.
+
+    Attributes:
+        again: another instance over the same storage, as another process would have it.
+        use: mount the volume, or do as if.
+        quarantine: make the volume's record unreadable.
+    """
+
+    backend: NodeAndBackend
+    again: NodeAndBackend
+    use: Callable[[model.VolumeId], None]
+    quarantine: Callable[[model.VolumeId], None]
+
+
+def _memory(tmp_path: Path) -> Storage:
+    here = model.Topology.of({directory_pools.TOPOLOGY_KEY: directory_pools.NODE})
+    backend = memory_backend.MemoryBackend(size=TOTAL, topology=here, data=tmp_path)
+    return Storage(backend, backend, backend.in_use.add, backend.quarantined.add)  # type: ignore[arg-type]
+
+
+def _directory(tmp_path: Path) -> Storage:
+    mounts.enter_private_namespace()
+    mounts.tmpfs(tmp_path, f"size={TOTAL}")
+    backend = directory_pools.directory_backend(tmp_path)
+    again = directory_pools.directory_backend(tmp_path, initialise=False)
+
+    def use(volume_id: model.VolumeId) -> None:
+        target = tmp_path / "target"
+        target.mkdir()
+        mounts.bind(backend.locate(volume_id), target)
+
+    def quarantine(volume_id: model.VolumeId) -> None:
+        (backend.locate(volume_id).parent / "meta.json").write_text("{")
+
+    return Storage(backend, again, use, quarantine)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=[_memory, _directory], ids=["memory", "directory"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    make: Callable[[Path], Storage] = request.param
+    return make(tmp_path)
