@@ -135,7 +135,7 @@ def _backend(role: Role, loaded: settings.Settings, measured: metrics.Metrics) -
             node_name=own_node,
             trash_retention=pools.trash_retention,
         ),
-        metrics=measured,
+        measured,
     )
 
 

@@ -15,7 +15,9 @@ Format = Literal["json", "console"]
 def configure(*, level: str, log_format: Format) -> None:
     """Set up structlog once, for the whole process; standard-library loggers are shown from WARNING on."""
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer()
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     processors: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,

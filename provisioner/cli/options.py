@@ -28,7 +28,7 @@ def with_settings(groups: Sequence[type]) -> Callable[[Callable[[settings.Settin
                 raise click.UsageError(str(error)) from error
             command(loaded)
 
-        with_flags.__doc__ = command.__doc__
+        with_flags.__name__, with_flags.__doc__ = command.__name__, command.__doc__
         decorated: Callable[..., None] = with_flags
         for field in reversed(list(settings.fields(groups))):
             decorated = _option(field)(decorated)

@@ -24,7 +24,7 @@ def _run(role: bootstrap.Role, loaded: settings.Settings) -> None:
         asyncio.run(_until_signal(role, loaded))
     except errors.ProvisionerError as error:
         click.echo(f"provisioner: {error}", err=True)
-        status = 1
+        status = 2 if isinstance(error, settings.SettingsError) else 1
     _leave(status)
 
 
