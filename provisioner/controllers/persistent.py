@@ -37,7 +37,10 @@ def build(intent: requests.Intent, volume: model.Volume, *, driver: str, identit
     claim = intent.claim
     return objects.PersistentVolume(
         metadata=objects.ObjectMeta(
-            name=intent.pv_name, annotations=_annotations(intent, driver), finalizers=(names.VOLUME_FINALIZER,)
+            name=intent.pv_name,
+            annotations=_annotations(intent, driver),
+            # Only where a deletion has something to do before the object may go.
+            finalizers=(names.VOLUME_FINALIZER,) if intent.reclaim_policy == "Delete" else (),
         ),
         spec=objects.VolumeSpec(
             capacity=objects.ResourceList(storage=quantity.format(capacity(intent, volume))),

@@ -1,0 +1,421 @@
+"""A claim becomes a volume: the ways in which it may go, and go wrong."""
+
+import asyncio
+import base64
+
+import pytest
+
+from provisioner import csiclient, model
+from provisioner.controllers import names
+from provisioner.kube import objects
+from tests.fakes import apiserver, csi_client
+from tests.unit.controllers import build, conftest
+
+Cluster = conftest.Cluster
+Code = csiclient.Code
+Fault = csi_client.Fault
+When = csi_client.When
+
+
+def _requests(cluster: Cluster) -> list[object]:
+    return cluster.csi.called("create_volume")
+
+
+async def test_a_claim_gets_a_volume_a_persistent_volume_and_the_events_that_users_know(cluster: Cluster) -> None:
+    await cluster.start(binding="controller")
+    cluster.add_claim()
+    cluster.ask()
+    await cluster.until(lambda: cluster.events("ProvisioningSucceeded"))
+    pv = cluster.volume_of()
+    assert f"vol-{pv['metadata']['name']}" == pv["spec"]["csi"]["volumeHandle"]
+    assert [
+        'External provisioner is provisioning volume for claim "app/data"',
+        f"Successfully provisioned volume {pv['metadata']['name']}",
+    ] == [cluster.events(reason)[0]["message"] for reason in ("Provisioning", "ProvisioningSucceeded")]
+    assert [] == cluster.events(type_="Warning")
+    assert 1.0 == cluster.counted("controller_persistentvolumeclaim_provision_total", **{"class": "fast", "source": ""})
+
+
+async def test_claims_that_were_there_before_the_watcher_are_served_too(cluster: Cluster) -> None:
+    for number in range(5):
+        cluster.add_claim(f"data-{number}")
+    await cluster.start()
+    await cluster.until(lambda: len(cluster.volumes()) == 5)
+    assert 5 == len(_requests(cluster))
+
+
+async def test_an_unenforced_size_is_said_once_on_the_claim(cluster: Cluster) -> None:
+    cluster.csi.context["enforcement"] = "none"
+    await cluster.start()
+    cluster.add_claim()
+    await cluster.until(lambda: cluster.events("SizeNotEnforced"))
+    assert [1] == [event["count"] for event in cluster.events("SizeNotEnforced", "Normal")]
+
+
+@pytest.mark.parametrize("code", [Code.DEADLINE_EXCEEDED, Code.ABORTED, Code.UNAVAILABLE, Code.CANCELLED])
+async def test_a_call_without_an_answer_is_repeated_with_the_same_arguments_whatever_the_class_is_by_then(
+    cluster: Cluster, code: csiclient.Code
+) -> None:
+    cluster.csi.gate.clear()
+    cluster.csi.plan("create_volume", Fault(code, When.AFTER), Fault(code, When.AFTER))
+    await cluster.start()
+    cluster.add_claim()
+    await cluster.until(lambda: _requests(cluster))
+    cluster.api.delete(objects.CLASSES, "fast")
+    cluster.csi.gate.set()
+    await cluster.until(cluster.volumes)
+    first, *others = _requests(cluster)
+    assert [first, first] == others
+    assert 1 == len(cluster.csi.volumes)
+
+
+async def test_a_hanging_driver_is_an_ordinary_wait_and_no_warning(cluster: Cluster) -> None:
+    cluster.csi.plan("create_volume", Fault(Code.OK, When.HANG), Fault(Code.ABORTED))
+    await cluster.start()
+    cluster.add_claim()
+    await cluster.until(lambda: cluster.events("ProvisioningSucceeded"))
+    assert [] == cluster.events(type_="Warning")
+    assert any("still waiting" in event["message"] for event in cluster.events("Provisioning"))
+
+
+async def test_a_driver_that_is_never_done_is_warned_of_in_the_end(cluster: Cluster) -> None:
+    cluster.csi.plan("create_volume", *[Fault(Code.ABORTED)] * 6)
+    await cluster.start()
+    cluster.add_claim()
+    await cluster.until(lambda: cluster.events("ProvisioningFailed", "Warning"))
+    assert "ABORTED" in cluster.events("ProvisioningFailed")[0]["message"]
+
+
+async def test_a_final_error_is_told_in_the_drivers_words_and_tried_again(cluster: Cluster) -> None:
+    cluster.csi.plan("create_volume", Fault(Code.INTERNAL, message="the disk is on fire"))
+    await cluster.start()
+    cluster.add_claim()
+    await cluster.until(cluster.volumes)
+    await cluster.until(lambda: cluster.events("ProvisioningFailed", "Warning"))
+    assert (
+        'failed to provision volume with StorageClass "fast": the disk is on fire (INTERNAL)'
+        == cluster.events("ProvisioningFailed")[0]["message"]
+    )
+
+
+async def test_a_repeated_error_is_one_event_that_is_counted(cluster: Cluster) -> None:
+    cluster.csi.plan("create_volume", *[Fault(Code.INTERNAL)] * 3)
+    await cluster.start()
+    cluster.add_claim()
+    await cluster.until(lambda: [e["count"] for e in cluster.events("ProvisioningFailed")] == [3])
+
+
+async def test_what_can_never_succeed_is_tried_again_when_the_claim_changes(cluster: Cluster) -> None:
+    cluster.csi.plan("create_volume", Fault(Code.INVALID_ARGUMENT))
+    await cluster.start(retry_max=3600.0)
+    cluster.add_claim()
+    await cluster.until(lambda: cluster.pending("infeasible") == 1)
+    assert 1 == len(_requests(cluster))
+    cluster.api.patch(objects.CLAIMS, "data", {"metadata": {"annotations": {"a": "b"}}}, namespace="app")
+    await cluster.until(cluster.volumes)
+
+
+async def test_what_can_never_succeed_is_tried_again_when_the_class_changes(cluster: Cluster) -> None:
+    cluster.add_class("odd", parameters={"csi.storage.k8s.io/nonsense": "x"})
+    await cluster.start(retry_max=3600.0)
+    cluster.add_claim(class_name="odd")
+    await cluster.until(lambda: cluster.events("ProvisioningFailed"))
+    assert "csi.storage.k8s.io/nonsense is unknown" in cluster.events("ProvisioningFailed")[0]["message"]
+    cluster.api.delete(objects.CLASSES, "odd")
+    cluster.add_class("odd")
+    await cluster.until(cluster.volumes)
+    assert 1 == len(_requests(cluster))
+
+
+async def test_a_missing_class_is_waited_for_when_the_binder_has_asked_us(cluster: Cluster) -> None:
+    await cluster.start()
+    cluster.add_claim(class_name="late")
+    cluster.ask()
+    await cluster.until(lambda: cluster.events("ProvisioningFailed"))
+    assert '"late" not found' in cluster.events("ProvisioningFailed")[0]["message"]
+    cluster.add_class("late")
+    await cluster.until(cluster.volumes)
+
+
+async def test_a_refused_claim_is_told_why_and_the_driver_is_not_asked(cluster: Cluster) -> None:
+    await cluster.start()
+    cluster.add_claim(spec={"selector": {"matchLabels": {"a": "b"}}})
+    cluster.ask()
+    await cluster.until(lambda: cluster.events("ProvisioningFailed", "Warning"))
+    assert cluster.events("ProvisioningFailed")[0]["message"].startswith("claim Selector is not supported")
+    assert ([], 1) == (_requests(cluster), cluster.pending("refused"))
+
+
+async def test_a_populators_claim_gets_one_normal_event_and_no_volume(cluster: Cluster) -> None:
+    await cluster.start()
+    cluster.add_claim(spec={"dataSourceRef": {"apiGroup": "backup.example", "kind": "Backup", "name": "b"}})
+    cluster.ask()
+    await cluster.until(cluster.events)
+    event = cluster.events()[0]
+    assert ("Normal", True) == (event["type"], "external populator" in event["message"])
+    assert [] == _requests(cluster)
+
+
+# Secrets.
+
+_WITH_SECRET = {
+    "csi.storage.k8s.io/provisioner-secret-name": "${pvc.name}",
+    "csi.storage.k8s.io/provisioner-secret-namespace": "storage",
+}
+
+
+def _add_secret(cluster: Cluster, value: str) -> None:
+    cluster.api.create(
+        objects.SECRETS,
+        {
+            "metadata": {"name": "data", "namespace": "storage"},
+            "data": {"key": base64.b64encode(value.encode()).decode()},
+        },
+    )
+
+
+async def test_a_secret_is_read_for_the_call_and_never_listed_or_watched(cluster: Cluster) -> None:
+    cluster.add_class("secret", parameters=_WITH_SECRET)
+    _add_secret(cluster, "geheim")
+    await cluster.start()
+    cluster.add_claim(class_name="secret")
+    await cluster.until(cluster.volumes)
+    assert [{"key": "geheim"}] == cluster.csi.secrets
+    assert {"get"} == {r.verb for r in cluster.api.requests if r.plural == "secrets"}
+    assert "geheim" not in str([cluster.api.list(kind) for kind in (objects.VOLUMES, objects.EVENTS)])
+
+
+async def test_a_missing_secret_is_named_and_waited_for(cluster: Cluster) -> None:
+    cluster.add_class("secret", parameters=_WITH_SECRET)
+    await cluster.start()
+    cluster.add_claim(class_name="secret")
+    await cluster.until(lambda: cluster.events("ProvisioningFailed"))
+    assert "Secret storage/data" in cluster.events("ProvisioningFailed")[0]["message"]
+    _add_secret(cluster, "geheim")
+    await cluster.until(cluster.volumes)
+
+
+# The claim is deleted meanwhile.
+
+
+async def test_a_claim_that_is_deleted_while_its_volume_is_made_leaves_nothing_behind(cluster: Cluster) -> None:
+    cluster.csi.gate.clear()
+    await cluster.start()
+    cluster.add_claim()
+    await cluster.until(lambda: _requests(cluster))
+    cluster.api.delete(objects.CLAIMS, "data", "app")
+    await cluster.until(lambda: cluster.pending("provisioning") == 0)
+    cluster.csi.gate.set()
+    await cluster.until(lambda: cluster.csi.called("delete_volume"))
+    await cluster.until(lambda: not cluster.volumes())
+    assert {} == cluster.csi.volumes
+    created = [r for r in cluster.api.requests if (r.verb, r.plural) == ("create", "persistentvolumes")]
+    assert 1 == len([r for r in created if r.name or r.body["metadata"]["name"].startswith("pvc-")])
+
+
+async def test_a_call_in_the_background_is_repeated_to_its_end_though_the_claim_is_gone(cluster: Cluster) -> None:
+    cluster.csi.plan("create_volume", *[Fault(Code.DEADLINE_EXCEEDED, When.AFTER)] * 4)
+    await cluster.start(retry_min=0.05)
+    cluster.add_claim()
+    await cluster.until(lambda: _requests(cluster))
+    cluster.api.delete(objects.CLAIMS, "data", "app")
+    await cluster.until(lambda: cluster.csi.called("delete_volume"))
+    await cluster.until(lambda: not cluster.volumes())
+    assert ({}, 5) == (cluster.csi.volumes, len(_requests(cluster)))
+
+
+async def test_a_failed_claim_that_is_deleted_is_not_tried_again(cluster: Cluster) -> None:
+    cluster.csi.plan("create_volume", Fault(Code.INTERNAL))
+    await cluster.start(retry_min=0.2)
+    cluster.add_claim()
+    await cluster.until(lambda: _requests(cluster))
+    cluster.api.delete(objects.CLAIMS, "data", "app")
+    await asyncio.sleep(0.4)
+    assert 1 == len(_requests(cluster))
+
+
+async def test_a_namesake_of_a_deleted_claim_gets_a_volume_of_its_own(cluster: Cluster) -> None:
+    cluster.csi.plan("create_volume", Fault(Code.DEADLINE_EXCEEDED, When.AFTER))
+    await cluster.start()
+    old = cluster.add_claim()["metadata"]["uid"]
+    await cluster.until(lambda: _requests(cluster))
+    cluster.api.delete(objects.CLAIMS, "data", "app")
+    new = cluster.add_claim()["metadata"]["uid"]
+    await cluster.until(lambda: [v["metadata"]["name"] for v in cluster.volumes()] == [f"pvc-{new}"])
+    await cluster.until(lambda: list(cluster.csi.volumes) == [f"vol-pvc-{new}"])
+    assert {f"pvc-{old}", f"pvc-{new}"} == {request.name for request in _requests(cluster)}  # type: ignore[attr-defined]
+
+
+# The PersistentVolume is saved for as long as it takes.
+
+
+async def test_a_persistent_volume_is_saved_again_and_again_and_the_driver_asked_once(cluster: Cluster) -> None:
+    cluster.api.faults.add(apiserver.Fault(verb="create", kind=objects.VOLUMES, status=500, times=5))
+    await cluster.start()
+    cluster.add_claim()
+    await cluster.until(cluster.volumes)
+    assert 1 == len(_requests(cluster))
+
+
+async def test_a_persistent_volume_whose_save_had_no_answer_is_recognised_as_its_own(cluster: Cluster) -> None:
+    cluster.api.faults.add(
+        apiserver.Fault(verb="create", kind=objects.VOLUMES, effect=apiserver.Effect.RESET, after=True)
+    )
+    await cluster.start()
+    cluster.add_claim()
+    await cluster.until(lambda: cluster.events("ProvisioningSucceeded"))
+    assert (1, 1) == (len(_requests(cluster)), len(cluster.volumes()))
+
+
+async def test_a_strangers_volume_under_our_name_is_never_taken_for_ours(cluster: Cluster) -> None:
+    cluster.csi.gate.clear()
+    await cluster.start()
+    uid = cluster.add_claim()["metadata"]["uid"]
+    await cluster.until(lambda: _requests(cluster))
+    cluster.api.create(objects.VOLUMES, {"metadata": {"name": f"pvc-{uid}"}, "spec": {"storageClassName": "x"}})
+    cluster.csi.gate.set()
+    await cluster.until(lambda: cluster.events("ProvisioningFailed"))
+    assert "already exists" in cluster.events("ProvisioningFailed")[0]["message"]
+    cluster.api.delete(objects.VOLUMES, f"pvc-{uid}")
+    await cluster.until(lambda: cluster.volumes() and "csi" in cluster.volumes()[0]["spec"])
+    assert 1 == len(_requests(cluster))
+
+
+async def test_a_volume_that_is_too_small_is_deleted_again_and_said(cluster: Cluster) -> None:
+    cluster.csi.shrink = 1
+    await cluster.start(retry_min=1.0)
+    cluster.add_claim()
+    await cluster.until(lambda: cluster.events("ProvisioningFailed"))
+    assert ({}, []) == (cluster.csi.volumes, cluster.volumes())
+    cluster.csi.shrink = 0
+    await cluster.until(cluster.volumes)
+
+
+async def test_after_a_kill_between_the_volume_and_its_save_the_same_call_is_made_again(cluster: Cluster) -> None:
+    cluster.api.faults.add(apiserver.Fault(verb="create", kind=objects.VOLUMES, effect=apiserver.Effect.HANG))
+    await cluster.start()
+    cluster.add_claim()
+    await cluster.until(lambda: cluster.api.count("create", objects.VOLUMES))
+    await cluster.kill()
+    assert (1, []) == (len(cluster.csi.volumes), cluster.volumes())
+    cluster.api.faults.clear()
+    await cluster.start()
+    await cluster.until(cluster.volumes)
+    first, second = _requests(cluster)
+    assert first == second
+    assert 1 == len(cluster.csi.volumes)
+
+
+async def test_a_volume_saved_by_an_earlier_process_is_not_made_again(cluster: Cluster) -> None:
+    await cluster.start(binding="controller")
+    cluster.add_claim()
+    cluster.ask()
+    await cluster.until(cluster.volumes)
+    await cluster.stop()
+    await cluster.start()
+    cluster.run(cluster.answer_pulses)
+    await cluster.until(lambda: cluster.phase() == "Bound")
+    assert 1 == len(_requests(cluster))
+
+
+# Topology.
+
+
+async def test_where_a_driver_knows_no_topology_it_is_asked_for_none(cluster: Cluster) -> None:
+    cluster.add_node("n1")
+    await cluster.start()
+    cluster.add_claim(annotations={names.SELECTED_NODE: "n1"})
+    await cluster.until(lambda: _requests(cluster))
+    assert model.Accessibility() == _requests(cluster)[0].accessibility  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def zoned(cluster: Cluster) -> Cluster:
+    """A driver with topology, two nodes, and a class that waits for the first consumer."""
+    cluster.csi = csi_client.FakeClient(name=build.DRIVER, topology=True)
+    cluster.add_node("n1")
+    cluster.add_node("n2")
+    cluster.add_class("late", volumeBindingMode="WaitForFirstConsumer")
+    return cluster
+
+
+async def test_a_claim_waits_for_its_consumer_and_is_made_at_the_selected_node(zoned: Cluster) -> None:
+    await zoned.start()
+    zoned.add_claim(class_name="late")
+    await zoned.until(lambda: zoned.pending("waiting-for-first-consumer") == 1)
+    assert ([], []) == (_requests(zoned), zoned.events())
+    zoned.select_node("n2")
+    await zoned.until(zoned.volumes)
+    terms = zoned.volume_of()["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    assert [{"matchExpressions": [{"key": build.WHERE, "operator": "In", "values": ["n2"]}]}] == terms
+
+
+async def test_no_room_at_the_selected_node_frees_the_claim_for_another(zoned: Cluster) -> None:
+    zoned.csi.plan("create_volume", Fault(Code.RESOURCE_EXHAUSTED))
+    await zoned.start()
+    zoned.add_claim(class_name="late", annotations={names.SELECTED_NODE: "n1"})
+    await zoned.until(lambda: names.SELECTED_NODE not in zoned.claim()["metadata"].get("annotations", {}))
+    await zoned.until(lambda: zoned.events("ProvisioningFailed", "Warning"))
+    zoned.select_node("n2")
+    await zoned.until(zoned.volumes)
+
+
+async def test_no_room_frees_no_claim_whose_volume_may_be_in_the_making(zoned: Cluster) -> None:
+    zoned.csi.plan("create_volume", Fault(Code.DEADLINE_EXCEEDED), Fault(Code.RESOURCE_EXHAUSTED))
+    await zoned.start()
+    zoned.add_claim(class_name="late", annotations={names.SELECTED_NODE: "n1"})
+    await zoned.until(zoned.volumes)
+    assert "n1" == zoned.claim()["metadata"]["annotations"][names.SELECTED_NODE]
+    assert 3 == len(_requests(zoned))
+
+
+async def test_a_claim_that_changed_meanwhile_is_not_freed_from_its_new_node(zoned: Cluster) -> None:
+    zoned.csi.gate.clear()
+    await zoned.start()
+    zoned.add_claim(class_name="late", annotations={names.SELECTED_NODE: "n1"})
+    await zoned.until(lambda: _requests(zoned))
+    zoned.select_node("n2")
+    zoned.csi._faults["create_volume"].clear()
+    zoned.csi.gate.set()
+    await zoned.until(zoned.volumes)
+    assert "n2" == zoned.claim()["metadata"]["annotations"][names.SELECTED_NODE]
+
+
+async def test_a_claim_is_served_as_soon_as_the_driver_is_registered_on_its_node(cluster: Cluster) -> None:
+    cluster.csi = csi_client.FakeClient(name=build.DRIVER, topology=True)
+    cluster.add_node("n1", registered=False)
+    await cluster.start(retry_min=3600.0, retry_max=3600.0)
+    cluster.add_claim(annotations={names.SELECTED_NODE: "n1"})
+    await cluster.until(lambda: cluster.events("ProvisioningFailed"))
+    assert "not registered on the selected node n1" in cluster.events("ProvisioningFailed")[0]["message"]
+    drivers = [{"name": build.DRIVER, "nodeID": "n1", "topologyKeys": [build.WHERE]}]
+    cluster.api.patch(objects.CSI_NODES, "n1", {"spec": {"drivers": drivers}})
+    await cluster.until(cluster.volumes)
+
+
+# The end.
+
+
+async def test_at_the_end_what_is_in_hand_is_finished_and_nothing_begun(cluster: Cluster) -> None:
+    cluster.csi.gate.clear()
+    await cluster.start(workers=1)
+    cluster.add_claim("first")
+    await cluster.until(lambda: _requests(cluster))
+    cluster.add_claim("second")
+    await cluster.until(lambda: cluster.counted("workqueue_depth", name="provision") == 1)
+    stopping = asyncio.create_task(cluster.stop())
+    await asyncio.sleep(0)
+    cluster.csi.gate.set()
+    await stopping
+    assert (1, 1) == (len(_requests(cluster)), len(cluster.volumes()))
+
+
+async def test_not_more_than_the_given_number_of_claims_are_worked_on_at_once(cluster: Cluster) -> None:
+    cluster.csi.gate.clear()
+    await cluster.start(workers=3)
+    for number in range(9):
+        cluster.add_claim(f"data-{number}")
+    await cluster.until(lambda: cluster.counted("workqueue_depth", name="provision") == 6)
+    assert 3 == len(_requests(cluster))
+    cluster.csi.gate.set()
+    await cluster.until(lambda: len(cluster.volumes()) == 9)
