@@ -23,6 +23,7 @@ from provisioner.kube import errors as kube_errors
 
 _LARGEST_BATCH = 500
 _PATCHES_AT_ONCE = 16
+_LAST_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -85,20 +86,21 @@ class Binder:
             self._wake.set()
 
     async def run(self) -> None:
-        """Bind until cancelled; what has been begun is finished by `drain`."""
-        while True:
-            await self._wake.wait()
-            await self._clock.sleep(max(0.0, self._waiting[0][0] - self._clock.time()))
-            batch = [pair for pair in self._due() if self._still_unbound(pair)]
-            if not self._waiting:
-                self._wake.clear()
-            if batch:
-                await self._bind(batch)
-
-    async def drain(self) -> None:
-        """Wait for the patches that have been begun."""
-        while self._tasks:
-            await asyncio.wait(tuple(self._tasks))
+        """Bind until cancelled; then finish what has been begun, as far as it takes no time."""
+        try:
+            while True:
+                await self._wake.wait()
+                await self._clock.sleep(max(0.0, self._waiting[0][0] - self._clock.time()))
+                batch = [pair for pair in self._due() if self._still_unbound(pair)]
+                if not self._waiting:
+                    self._wake.clear()
+                if batch:
+                    await self._bind(batch)
+        finally:
+            self._spawn(self._pulse.tidy())
+            _, late = await asyncio.wait(tuple(self._tasks), timeout=_LAST_SECONDS)
+            for task in late:
+                task.cancel()
 
     def repair(self, claim: objects.PersistentVolumeClaim) -> None:
         """Look whether a claim that was declared Lost has its volume after all, and bind it again; returns at once."""

@@ -75,12 +75,13 @@ class Watcher:
         Raises:
             errors.BackendUnavailableError: it does not, and what is missing.
         """
-        late = [one.kind.plural for one in self._caches if not one.healthy(_LONGEST_SILENCE)]
-        if late or not self.started.is_set():
-            what = ", ".join(late) or "the driver"
-            raise errors.BackendUnavailableError(
-                f"the watcher is not up to date with {what}", remedy="see the log for what is in the way"
-            )
+        for one in self._caches:
+            if one.trouble or not one.healthy(_LONGEST_SILENCE):
+                raise errors.BackendUnavailableError(
+                    f"the watch of {one.kind.plural} does not work: {one.trouble or 'the API server is silent'}"
+                )
+        if not self.started.is_set():
+            raise errors.BackendUnavailableError("the watcher has not begun: it has not reached the CSI driver yet")
 
     async def run(self) -> None:
         """Work until cancelled, then finish what is in hand, and return within `drain_timeout` and a little.
@@ -181,8 +182,6 @@ class Watcher:
             await asyncio.Event().wait()
         finally:
             await asyncio.gather(*(one.close(self._settings.drain_timeout) for one in queues))
-            if binder is not None:
-                await binder.drain()
 
     async def _binder(self, kit: tools.Tools, stack: contextlib.AsyncExitStack) -> bind.Binder:
         beat = pulse.Pulse(
