@@ -109,6 +109,11 @@ class Cache(Generic[T]):
         """Whether the first list is complete and the last word is not older than this, in seconds (sensibly ≥ 180)."""
         return self.synced.is_set() and self.age <= max_silence
 
+    @property
+    def trouble(self) -> str:
+        """What keeps the API server from being heard, for a reader; empty where nothing does."""
+        return self._said
+
     async def run(self) -> None:
         """List and watch until cancelled."""
         while True:
