@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import enum
+from typing import Any
 
 from provisioner.kube import objects
 
@@ -39,7 +40,7 @@ class Fault:
     """
 
     verb: str = ""
-    kind: objects.Kind[objects.Object] | None = None
+    kind: objects.Kind[Any] | None = None
     name: str = ""
     subresource: str | None = None
     nth: int = 1

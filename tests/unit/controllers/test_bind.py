@@ -1,6 +1,7 @@
 """Binding claims faster than the binder may, and never before it knows the volumes."""
 
 import asyncio
+import functools
 
 import pytest
 
@@ -14,6 +15,10 @@ Cluster = conftest.Cluster
 
 def _outcome(cluster: Cluster, outcome: str) -> float:
     return cluster.counted("provisioner_bind_total", outcome=outcome)
+
+
+def _is_bound(cluster: Cluster, name: str) -> bool:
+    return cluster.phase(name) == "Bound"
 
 
 def _writes(cluster: Cluster) -> list[tuple[str, str, str]]:
@@ -30,11 +35,12 @@ async def test_a_claim_ends_as_the_binder_would_leave_it(cluster: Cluster) -> No
     cluster.add_claim()
     await cluster.until(lambda: _outcome(cluster, "eager") == 1)
     claim, volume = cluster.claim(), cluster.volume_of()
-    assert {"pv.kubernetes.io/bind-completed": "yes", "pv.kubernetes.io/bound-by-controller": "yes"} == claim[
-        "metadata"
-    ]["annotations"]
+    assert claim["metadata"]["annotations"] == {
+        "pv.kubernetes.io/bind-completed": "yes",
+        "pv.kubernetes.io/bound-by-controller": "yes",
+    }
     assert volume["metadata"]["name"] == claim["spec"]["volumeName"]
-    assert {"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}} == claim["status"]
+    assert claim["status"] == {"phase": "Bound", "accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}}
     assert ("Bound", claim["metadata"]["uid"]) == (volume["status"]["phase"], volume["spec"]["claimRef"]["uid"])
     assert "annotations" not in volume["metadata"] or (
         names.BOUND_BY_CONTROLLER not in volume["metadata"]["annotations"]
@@ -60,7 +66,7 @@ async def test_claim_and_volume_are_bound_before_their_statuses_say_so(cluster: 
     cluster.add_claim()
     await cluster.until(lambda: _outcome(cluster, "eager") == 1)
     order = [write for write in _writes(cluster) if write[1] == "persistentvolumeclaims"]
-    assert [("patch", "persistentvolumeclaims", ""), ("patch", "persistentvolumeclaims", "status")] == order
+    assert order == [("patch", "persistentvolumeclaims", ""), ("patch", "persistentvolumeclaims", "status")]
 
 
 async def test_a_marker_can_never_be_anybodys_volume_and_goes_when_it_has_served(cluster: Cluster) -> None:
@@ -85,13 +91,13 @@ async def test_each_pulse_has_a_marker_of_its_own(cluster: Cluster) -> None:
     cluster.run(cluster.answer_pulses)
     for name in ("one", "two"):
         cluster.add_claim(name)
-        await cluster.until(lambda name=name: cluster.phase(name) == "Bound")
+        await cluster.until(functools.partial(_is_bound, cluster, name))
     made = [
         r.body["metadata"]["name"]
         for r in cluster.api.requests
         if r.verb == "create" and r.plural == "persistentvolumes" and "labels" in r.body["metadata"]
     ]
-    assert (2, 2) == (len(made), len(set(made)))
+    assert (len(made), len(set(made))) == (2, 2)
 
 
 async def test_many_claims_share_one_pulse(cluster: Cluster) -> None:
@@ -111,7 +117,7 @@ async def test_a_binder_with_nothing_else_to_do_is_left_to_it_and_needs_no_pulse
     patch = {"spec": {"volumeName": cluster.volume_of()["metadata"]["name"]}}
     cluster.api.patch(objects.CLAIMS, "data", patch, namespace="app")
     await cluster.until(lambda: _outcome(cluster, "binder") == 1)
-    assert 1 == len([w for w in _writes(cluster) if w[:2] == ("create", "persistentvolumes")])
+    assert len([w for w in _writes(cluster) if w[:2] == ("create", "persistentvolumes")]) == 1
 
 
 async def test_a_binder_that_does_not_answer_gets_the_claims_and_no_claim_is_touched(cluster: Cluster) -> None:
@@ -119,7 +125,7 @@ async def test_a_binder_that_does_not_answer_gets_the_claims_and_no_claim_is_tou
     cluster.add_claim()
     await cluster.until(lambda: _outcome(cluster, "left-to-binder") == 1)
     await cluster.until(lambda: not cluster.markers())
-    assert [] == [write for write in _writes(cluster) if write[1] == "persistentvolumeclaims"]
+    assert [write for write in _writes(cluster) if write[1] == "persistentvolumeclaims"] == []
 
 
 async def test_a_claim_that_was_bound_while_the_pulse_was_out_is_left_alone(cluster: Cluster) -> None:
@@ -129,7 +135,7 @@ async def test_a_claim_that_was_bound_while_the_pulse_was_out_is_left_alone(clus
     cluster.api.patch(objects.CLAIMS, "data", {"spec": {"volumeName": "other"}}, namespace="app")
     cluster.run(cluster.answer_pulses)
     await cluster.until(lambda: _outcome(cluster, "binder") + _outcome(cluster, "conflict") == 1)
-    assert ("other", "Pending") == (cluster.claim()["spec"]["volumeName"], cluster.phase())
+    assert (cluster.claim()["spec"]["volumeName"], cluster.phase()) == ("other", "Pending")
 
 
 async def test_a_namesake_is_not_bound_to_a_volume_of_the_old_claim(cluster: Cluster) -> None:
@@ -141,7 +147,7 @@ async def test_a_namesake_is_not_bound_to_a_volume_of_the_old_claim(cluster: Clu
     )
     cluster.run(cluster.answer_pulses)
     await cluster.until(lambda: _outcome(cluster, "conflict") == 1)
-    assert (1, "Pending") == (fault.hits, cluster.phase())
+    assert (fault.hits, cluster.phase()) == (1, "Pending")
     patch = next(r.body for r in cluster.api.requests if (r.verb, r.plural) == ("patch", "persistentvolumeclaims"))
     assert cluster.claim()["metadata"]["uid"] == patch["metadata"]["uid"]
 
@@ -177,7 +183,7 @@ async def test_without_a_right_claims_are_bound_at_the_binders_pace_and_that_is_
     await asyncio.sleep(0.05)
     assert markers + 1 == cluster.api.count("create", objects.VOLUMES)
     said = capsys.readouterr().out
-    assert 1 == said.count("kube-controller-manager's own pace")
+    assert said.count("kube-controller-manager's own pace") == 1
     assert f'cannot patch resource "{right[1]}"' in said
 
 
@@ -199,7 +205,7 @@ async def test_the_plain_way_writes_nothing_that_is_the_binders(cluster: Cluster
     cluster.ask()
     await cluster.until(lambda: cluster.events("ProvisioningSucceeded"))
     await asyncio.sleep(0.05)
-    assert [("create", "persistentvolumes", "")] == _writes(cluster)
+    assert _writes(cluster) == [("create", "persistentvolumes", "")]
 
 
 async def test_the_markers_of_an_earlier_process_are_cleared_away_at_the_start(cluster: Cluster) -> None:
@@ -223,7 +229,7 @@ async def test_a_watcher_that_ends_leaves_no_marker_behind(cluster: Cluster) -> 
     cluster.add_claim()
     await cluster.until(cluster.markers)
     await cluster.stop()
-    assert [] == cluster.markers()
+    assert cluster.markers() == []
 
 
 async def test_a_claim_declared_lost_whose_volume_exists_is_bound_again_and_counted(cluster: Cluster) -> None:
@@ -233,7 +239,7 @@ async def test_a_claim_declared_lost_whose_volume_exists_is_bound_again_and_coun
     await cluster.until(lambda: _outcome(cluster, "eager") == 1)
     cluster.api.patch(objects.CLAIMS, "data", {"status": {"phase": "Lost"}}, namespace="app", subresource="status")
     await cluster.until(lambda: _outcome(cluster, "lost-repaired") == 1)
-    assert "Bound" == cluster.phase()
+    assert cluster.phase() == "Bound"
 
 
 async def test_a_claim_that_has_really_lost_its_volume_stays_lost(cluster: Cluster) -> None:
@@ -246,7 +252,7 @@ async def test_a_claim_that_has_really_lost_its_volume_stays_lost(cluster: Clust
     await cluster.until(lambda: cluster.api.count("get", objects.VOLUMES))
     await asyncio.sleep(0.05)
     assert other["metadata"]["uid"] == cluster.claim("other")["metadata"]["uid"]
-    assert "Lost" == cluster.phase("other")
+    assert cluster.phase("other") == "Lost"
 
 
 async def test_an_available_volume_that_fits_wins_over_a_new_one(cluster: Cluster) -> None:
@@ -260,6 +266,6 @@ async def test_an_available_volume_that_fits_wins_over_a_new_one(cluster: Cluste
     await cluster.start()
     cluster.add_claim()
     await cluster.until(lambda: cluster.pending("waiting-for-binder") == 1)
-    assert [] == cluster.csi.called("create_volume")
+    assert cluster.csi.called("create_volume") == []
     cluster.ask()
     await cluster.until(lambda: cluster.csi.called("create_volume"))

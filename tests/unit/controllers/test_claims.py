@@ -16,7 +16,7 @@ def test_a_claim_of_our_class_is_provisioned_without_waiting_for_the_binder() ->
 
 def test_where_the_binder_binds_a_claim_waits_for_its_annotation() -> None:
     verdict = claims.judge(build.claim(), build.storage_class(), build.view(eager=False))
-    assert (Step.WAIT, "waiting-for-binder") == (verdict.step, verdict.reason)
+    assert (verdict.step, verdict.reason) == (Step.WAIT, "waiting-for-binder")
 
 
 @pytest.mark.parametrize("key", [names.STORAGE_PROVISIONER, names.BETA_STORAGE_PROVISIONER])
@@ -41,7 +41,7 @@ def test_a_class_of_another_provisioner_is_ignored_in_silence_though_the_annotat
     verdict = claims.judge(
         build.claim(annotations=build.asked()), build.storage_class(provisioner="other.example"), build.view()
     )
-    assert (Step.IGNORE, "") == (verdict.step, verdict.message)
+    assert (verdict.step, verdict.message) == (Step.IGNORE, "")
 
 
 def test_a_missing_class_is_said_and_retried_when_the_binder_has_asked_us() -> None:
@@ -55,7 +55,7 @@ def test_a_missing_class_that_nobody_says_is_ours_is_ignored() -> None:
 
 
 def test_the_beta_annotation_names_the_class_before_the_field_does() -> None:
-    assert "old" == claims.class_name(build.claim(annotations={names.BETA_CLASS: "old"}, class_name="new"))
+    assert claims.class_name(build.claim(annotations={names.BETA_CLASS: "old"}, class_name="new")) == "old"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_claim_that_needs_no_volume_of_ours_is_ignored(claim: objects.Persiste
 def test_a_claim_that_waits_for_its_first_consumer_is_left_alone(annotations: dict[str, str]) -> None:
     claim = build.claim(annotations=build.asked() | annotations)
     verdict = claims.judge(claim, build.delayed(), build.view())
-    assert (Step.WAIT, "waiting-for-first-consumer", "") == (verdict.step, verdict.reason, verdict.message)
+    assert (verdict.step, verdict.reason, verdict.message) == (Step.WAIT, "waiting-for-first-consumer", "")
 
 
 def test_a_claim_whose_node_was_selected_is_provisioned() -> None:
@@ -125,7 +125,7 @@ def test_a_volume_attributes_class_is_refused_because_it_would_be_ignored() -> N
 @pytest.mark.parametrize("size", ["0", "-1Gi", "", "ten", "1Qi", "9E99"])
 def test_a_size_that_is_none_is_refused(size: str) -> None:
     verdict = claims.judge(build.claim(size=size), build.storage_class(), build.view())
-    assert (Step.REFUSE, True) == (verdict.step, bool(verdict.message))
+    assert (verdict.step, bool(verdict.message)) == (Step.REFUSE, True)
 
 
 @pytest.mark.parametrize(("text", "size"), [("1Mi", 1048576), ("1.5Gi", 1610612736), ("0.5", 1), ("1e3", 1000)])
@@ -182,7 +182,7 @@ def test_a_node_provisions_what_was_scheduled_to_it() -> None:
 def test_a_node_says_nothing_of_what_was_scheduled_elsewhere_however_wrong_it_is() -> None:
     claim = build.claim(annotations=build.asked() | {names.SELECTED_NODE: "n2"}, selector={})
     verdict = claims.judge(claim, build.delayed(), build.view(node_name="n1"))
-    assert (Step.IGNORE, "") == (verdict.step, verdict.message)
+    assert (verdict.step, verdict.message) == (Step.IGNORE, "")
 
 
 def test_an_immediate_claim_without_a_node_is_for_the_nodes_to_agree_on() -> None:

@@ -1,6 +1,7 @@
 """Per-node mode, and what becomes of claims whose node is gone."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -32,9 +33,14 @@ async def nodes(cluster: Cluster) -> list[Cluster]:
     return [Cluster(cluster.api, _driver(node), cluster.kube) for node in NODES]
 
 
-async def _start(nodes: list[Cluster], **settings: object) -> None:
+async def _start(nodes: list[Cluster], **settings: Any) -> None:
     for node, name in zip(nodes, NODES, strict=True):
         await node.start(node_name=name, **settings)
+
+
+def _name(request: object) -> str:
+    assert isinstance(request, model.VolumeRequest)
+    return request.name
 
 
 async def _stop(nodes: list[Cluster]) -> None:
@@ -46,7 +52,7 @@ def test_all_nodes_rank_themselves_in_the_same_order_for_one_claim_and_different
     orders = {tuple(assign.ranked(f"uid-{number}", NODES)) for number in range(50)}
     assert assign.ranked("uid", NODES) == assign.ranked("uid", reversed(NODES))
     assert {frozenset(NODES)} == {frozenset(order) for order in orders}
-    assert 6 == len(orders)
+    assert len(orders) == 6
 
 
 async def test_each_node_makes_the_volumes_of_the_claims_scheduled_to_it_without_waiting(
@@ -56,7 +62,10 @@ async def test_each_node_makes_the_volumes_of_the_claims_scheduled_to_it_without
     for node in NODES:
         cluster.add_claim(node, class_name="late", annotations={names.SELECTED_NODE: node})
     await cluster.until(lambda: len(cluster.volumes()) == 3)
-    made = {name: [request.name for request in one.csi.called("create_volume")] for name, one in zip(NODES, nodes)}  # type: ignore[attr-defined]
+    made = {
+        node: [_name(request) for request in one.csi.called("create_volume")]
+        for node, one in zip(NODES, nodes, strict=True)
+    }
     assert {node: [f"pvc-{cluster.claim(node)['metadata']['uid']}"] for node in NODES} == made
     await _stop(nodes)
 
@@ -66,7 +75,7 @@ async def test_a_node_does_not_bind(cluster: Cluster, nodes: list[Cluster]) -> N
     cluster.add_claim(class_name="late", annotations={names.SELECTED_NODE: "n1"})
     await cluster.until(lambda: cluster.events("ProvisioningSucceeded"))
     await asyncio.sleep(0.05)
-    assert ([], "Pending", 0) == (cluster.markers(), cluster.phase(), cluster.api.count("patch", objects.CLAIMS))
+    assert (cluster.markers(), cluster.phase(), cluster.api.count("patch", objects.CLAIMS)) == ([], "Pending", 0)
     await _stop(nodes)
 
 
@@ -75,7 +84,7 @@ async def test_an_immediate_claim_goes_to_one_node_and_gets_one_volume(cluster: 
     for number in range(12):
         cluster.add_claim(f"data-{number}")
     await cluster.until(lambda: len(cluster.volumes()) == 12)
-    assert 12 == sum(len(one.csi.called("create_volume")) for one in nodes)
+    assert sum(len(one.csi.called("create_volume")) for one in nodes) == 12
     for number in range(12):
         first = assign.ranked(cluster.claim(f"data-{number}")["metadata"]["uid"], NODES)[0]
         assert first == _selected(cluster, f"data-{number}")
@@ -180,7 +189,7 @@ async def test_a_node_that_is_only_being_set_up_keeps_its_claims(cluster: Cluste
     await cluster.start(time, node_name="n1")
     await _advance(cluster, time, 6)
     await cluster.until(lambda: cluster.api.count("get", objects.NODES) == 1)
-    assert "new" == _selected(cluster)
+    assert _selected(cluster) == "new"
 
 
 async def test_a_claim_whose_volume_may_be_in_the_making_is_not_freed(cluster: Cluster) -> None:
@@ -195,7 +204,7 @@ async def test_a_claim_whose_volume_may_be_in_the_making_is_not_freed(cluster: C
     cluster.api.delete(objects.NODES, "n1")
     cluster.api.delete(objects.CSI_NODES, "n1")
     await _advance(cluster, time, 6)
-    assert ("n1", 0) == (_selected(cluster), cluster.api.count("get", objects.NODES))
+    assert (_selected(cluster), cluster.api.count("get", objects.NODES)) == ("n1", 0)
 
 
 async def test_a_claim_that_another_process_has_freed_is_not_freed_from_its_next_node(cluster: Cluster) -> None:
@@ -210,7 +219,7 @@ async def test_a_claim_that_another_process_has_freed_is_not_freed_from_its_next
     cluster.select_node("n1")
     await _advance(cluster, time, 6)
     await cluster.until(cluster.volumes)
-    assert ("n1", 0) == (_selected(cluster), hang.hits)
+    assert (_selected(cluster), hang.hits) == ("n1", 0)
 
 
 async def test_claims_of_other_drivers_are_not_freed(cluster: Cluster) -> None:
@@ -219,4 +228,4 @@ async def test_claims_of_other_drivers_are_not_freed(cluster: Cluster) -> None:
     time = clock.FakeClock()
     await cluster.start(time)
     await _advance(cluster, time, 60)
-    assert ("gone", 0) == (_selected(cluster), cluster.api.count("get", objects.NODES))
+    assert (_selected(cluster), cluster.api.count("get", objects.NODES)) == ("gone", 0)

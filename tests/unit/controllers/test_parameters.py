@@ -25,8 +25,8 @@ def test_an_unknown_key_of_ours_is_refused_with_the_nearest_one_that_exists() ->
 
 
 def test_the_metadata_tells_for_whom_the_volume_is() -> None:
-    assert {
+    assert parameters.metadata(claim_name="data", namespace="app", pv_name="pvc-1") == {
         "csi.storage.k8s.io/pvc/name": "data",
         "csi.storage.k8s.io/pvc/namespace": "app",
         "csi.storage.k8s.io/pv/name": "pvc-1",
-    } == parameters.metadata(claim_name="data", namespace="app", pv_name="pvc-1")
+    }

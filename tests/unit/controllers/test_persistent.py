@@ -1,5 +1,7 @@
 """The PersistentVolume that is written, and what is read from one."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -20,7 +22,7 @@ def _secret(kind: str, name: str) -> dict[str, str]:
     }
 
 
-def _build(**fields: object) -> objects.PersistentVolume:
+def _build(**fields: Any) -> objects.PersistentVolume:
     intent = build.intent(of_class=build.storage_class(**fields))
     return persistent.build(intent, _MADE, driver=build.DRIVER, identity="me")
 
@@ -32,7 +34,7 @@ def test_the_whole_object_is_as_the_stock_provisioner_writes_it() -> None:
         **_secret("node-publish-secret", "use"),
     }
     made = msgspec.to_builtins(_build(mount_options=("noatime",), parameters=parameters))
-    assert {
+    assert made == {
         "metadata": {
             "name": "pvc-u1",
             "annotations": {
@@ -72,12 +74,12 @@ def test_the_whole_object_is_as_the_stock_provisioner_writes_it() -> None:
                 "nodePublishSecretRef": {"name": "use", "namespace": "storage"},
             },
         },
-    } == made
+    }
 
 
 def test_a_volume_that_is_to_be_kept_has_no_finalizer_that_would_hold_its_object_back() -> None:
     kept = _build(reclaim_policy="Retain")
-    assert ("Retain", ()) == (kept.spec.persistent_volume_reclaim_policy, kept.metadata.finalizers)
+    assert (kept.spec.persistent_volume_reclaim_policy, kept.metadata.finalizers) == ("Retain", ())
 
 
 def test_a_volume_that_is_reachable_from_everywhere_has_no_node_affinity() -> None:
@@ -115,8 +117,8 @@ def test_the_secret_for_deletion_is_read_from_the_volume_itself() -> None:
 
 def test_a_node_reaches_the_volumes_whose_affinity_names_its_place() -> None:
     volume = _build()
-    assert [True, True, False] == [
+    assert [
         persistent.reachable_from(volume, place)
         for place in (build.place("a"), model.Topology.of({build.WHERE: "b", "zone": "z"}), build.place("c"))
-    ]
+    ] == [True, True, False]
     assert persistent.reachable_from(build.volume(), build.place("c"))

@@ -32,8 +32,8 @@ async def test_a_claim_gets_a_volume_a_persistent_volume_and_the_events_that_use
         'External provisioner is provisioning volume for claim "app/data"',
         f"Successfully provisioned volume {pv['metadata']['name']}",
     ] == [cluster.events(reason)[0]["message"] for reason in ("Provisioning", "ProvisioningSucceeded")]
-    assert [] == cluster.events(type_="Warning")
-    assert 1.0 == cluster.counted("controller_persistentvolumeclaim_provision_total", **{"class": "fast", "source": ""})
+    assert cluster.events(type_="Warning") == []
+    assert cluster.counted("controller_persistentvolumeclaim_provision_total", **{"class": "fast", "source": ""}) == 1.0
 
 
 async def test_claims_that_were_there_before_the_watcher_are_served_too(cluster: Cluster) -> None:
@@ -41,7 +41,7 @@ async def test_claims_that_were_there_before_the_watcher_are_served_too(cluster:
         cluster.add_claim(f"data-{number}")
     await cluster.start()
     await cluster.until(lambda: len(cluster.volumes()) == 5)
-    assert 5 == len(_requests(cluster))
+    assert len(_requests(cluster)) == 5
 
 
 async def test_an_unenforced_size_is_said_once_on_the_claim(cluster: Cluster) -> None:
@@ -49,7 +49,7 @@ async def test_an_unenforced_size_is_said_once_on_the_claim(cluster: Cluster) ->
     await cluster.start()
     cluster.add_claim()
     await cluster.until(lambda: cluster.events("SizeNotEnforced"))
-    assert [1] == [event["count"] for event in cluster.events("SizeNotEnforced", "Normal")]
+    assert [event["count"] for event in cluster.events("SizeNotEnforced", "Normal")] == [1]
 
 
 @pytest.mark.parametrize("code", [Code.DEADLINE_EXCEEDED, Code.ABORTED, Code.UNAVAILABLE, Code.CANCELLED])
@@ -66,7 +66,7 @@ async def test_a_call_without_an_answer_is_repeated_with_the_same_arguments_what
     await cluster.until(cluster.volumes)
     first, *others = _requests(cluster)
     assert [first, first] == others
-    assert 1 == len(cluster.csi.volumes)
+    assert len(cluster.csi.volumes) == 1
 
 
 async def test_a_hanging_driver_is_an_ordinary_wait_and_no_warning(cluster: Cluster) -> None:
@@ -74,7 +74,7 @@ async def test_a_hanging_driver_is_an_ordinary_wait_and_no_warning(cluster: Clus
     await cluster.start()
     cluster.add_claim()
     await cluster.until(lambda: cluster.events("ProvisioningSucceeded"))
-    assert [] == cluster.events(type_="Warning")
+    assert cluster.events(type_="Warning") == []
     assert any("still waiting" in event["message"] for event in cluster.events("Provisioning"))
 
 
@@ -93,8 +93,8 @@ async def test_a_final_error_is_told_in_the_drivers_words_and_tried_again(cluste
     await cluster.until(cluster.volumes)
     await cluster.until(lambda: cluster.events("ProvisioningFailed", "Warning"))
     assert (
-        'failed to provision volume with StorageClass "fast": the disk is on fire (INTERNAL)'
-        == cluster.events("ProvisioningFailed")[0]["message"]
+        cluster.events("ProvisioningFailed")[0]["message"]
+        == 'failed to provision volume with StorageClass "fast": the disk is on fire (INTERNAL)'
     )
 
 
@@ -110,7 +110,7 @@ async def test_what_can_never_succeed_is_tried_again_when_the_claim_changes(clus
     await cluster.start(retry_max=3600.0)
     cluster.add_claim()
     await cluster.until(lambda: cluster.pending("infeasible") == 1)
-    assert 1 == len(_requests(cluster))
+    assert len(_requests(cluster)) == 1
     cluster.api.patch(objects.CLAIMS, "data", {"metadata": {"annotations": {"a": "b"}}}, namespace="app")
     await cluster.until(cluster.volumes)
 
@@ -124,7 +124,7 @@ async def test_what_can_never_succeed_is_tried_again_when_the_class_changes(clus
     cluster.api.delete(objects.CLASSES, "odd")
     cluster.add_class("odd")
     await cluster.until(cluster.volumes)
-    assert 1 == len(_requests(cluster))
+    assert len(_requests(cluster)) == 1
 
 
 async def test_a_missing_class_is_waited_for_when_the_binder_has_asked_us(cluster: Cluster) -> None:
@@ -143,7 +143,7 @@ async def test_a_refused_claim_is_told_why_and_the_driver_is_not_asked(cluster: 
     cluster.ask()
     await cluster.until(lambda: cluster.events("ProvisioningFailed", "Warning"))
     assert cluster.events("ProvisioningFailed")[0]["message"].startswith("claim Selector is not supported")
-    assert ([], 1) == (_requests(cluster), cluster.pending("refused"))
+    assert (_requests(cluster), cluster.pending("refused")) == ([], 1)
 
 
 async def test_a_populators_claim_gets_one_normal_event_and_no_volume(cluster: Cluster) -> None:
@@ -152,8 +152,8 @@ async def test_a_populators_claim_gets_one_normal_event_and_no_volume(cluster: C
     cluster.ask()
     await cluster.until(cluster.events)
     event = cluster.events()[0]
-    assert ("Normal", True) == (event["type"], "external populator" in event["message"])
-    assert [] == _requests(cluster)
+    assert (event["type"], "external populator" in event["message"]) == ("Normal", True)
+    assert _requests(cluster) == []
 
 
 # Secrets.
@@ -180,7 +180,7 @@ async def test_a_secret_is_read_for_the_call_and_never_listed_or_watched(cluster
     await cluster.start()
     cluster.add_claim(class_name="secret")
     await cluster.until(cluster.volumes)
-    assert [{"key": "geheim"}] == cluster.csi.secrets
+    assert cluster.csi.secrets == [{"key": "geheim"}]
     assert {"get"} == {r.verb for r in cluster.api.requests if r.plural == "secrets"}
     assert "geheim" not in str([cluster.api.list(kind) for kind in (objects.VOLUMES, objects.EVENTS)])
 
@@ -208,9 +208,9 @@ async def test_a_claim_that_is_deleted_while_its_volume_is_made_leaves_nothing_b
     cluster.csi.gate.set()
     await cluster.until(lambda: cluster.csi.called("delete_volume"))
     await cluster.until(lambda: not cluster.volumes())
-    assert {} == cluster.csi.volumes
+    assert cluster.csi.volumes == {}
     created = [r for r in cluster.api.requests if (r.verb, r.plural) == ("create", "persistentvolumes")]
-    assert 1 == len([r for r in created if r.name or r.body["metadata"]["name"].startswith("pvc-")])
+    assert len([r for r in created if r.name or r.body["metadata"]["name"].startswith("pvc-")]) == 1
 
 
 async def test_a_call_in_the_background_is_repeated_to_its_end_though_the_claim_is_gone(cluster: Cluster) -> None:
@@ -221,7 +221,7 @@ async def test_a_call_in_the_background_is_repeated_to_its_end_though_the_claim_
     cluster.api.delete(objects.CLAIMS, "data", "app")
     await cluster.until(lambda: cluster.csi.called("delete_volume"))
     await cluster.until(lambda: not cluster.volumes())
-    assert ({}, 5) == (cluster.csi.volumes, len(_requests(cluster)))
+    assert (cluster.csi.volumes, len(_requests(cluster))) == ({}, 5)
 
 
 async def test_a_failed_claim_that_is_deleted_is_not_tried_again(cluster: Cluster) -> None:
@@ -231,7 +231,7 @@ async def test_a_failed_claim_that_is_deleted_is_not_tried_again(cluster: Cluste
     await cluster.until(lambda: _requests(cluster))
     cluster.api.delete(objects.CLAIMS, "data", "app")
     await asyncio.sleep(0.4)
-    assert 1 == len(_requests(cluster))
+    assert len(_requests(cluster)) == 1
 
 
 async def test_a_namesake_of_a_deleted_claim_gets_a_volume_of_its_own(cluster: Cluster) -> None:
@@ -254,7 +254,7 @@ async def test_a_persistent_volume_is_saved_again_and_again_and_the_driver_asked
     await cluster.start()
     cluster.add_claim()
     await cluster.until(cluster.volumes)
-    assert 1 == len(_requests(cluster))
+    assert len(_requests(cluster)) == 1
 
 
 async def test_a_persistent_volume_whose_save_had_no_answer_is_recognised_as_its_own(cluster: Cluster) -> None:
@@ -264,7 +264,7 @@ async def test_a_persistent_volume_whose_save_had_no_answer_is_recognised_as_its
     await cluster.start()
     cluster.add_claim()
     await cluster.until(lambda: cluster.events("ProvisioningSucceeded"))
-    assert (1, 1) == (len(_requests(cluster)), len(cluster.volumes()))
+    assert (len(_requests(cluster)), len(cluster.volumes())) == (1, 1)
 
 
 async def test_a_strangers_volume_under_our_name_is_never_taken_for_ours(cluster: Cluster) -> None:
@@ -278,7 +278,7 @@ async def test_a_strangers_volume_under_our_name_is_never_taken_for_ours(cluster
     assert "already exists" in cluster.events("ProvisioningFailed")[0]["message"]
     cluster.api.delete(objects.VOLUMES, f"pvc-{uid}")
     await cluster.until(lambda: cluster.volumes() and "csi" in cluster.volumes()[0]["spec"])
-    assert 1 == len(_requests(cluster))
+    assert len(_requests(cluster)) == 1
 
 
 async def test_a_volume_that_is_too_small_is_deleted_again_and_said(cluster: Cluster) -> None:
@@ -286,7 +286,7 @@ async def test_a_volume_that_is_too_small_is_deleted_again_and_said(cluster: Clu
     await cluster.start(retry_min=1.0)
     cluster.add_claim()
     await cluster.until(lambda: cluster.events("ProvisioningFailed"))
-    assert ({}, []) == (cluster.csi.volumes, cluster.volumes())
+    assert (cluster.csi.volumes, cluster.volumes()) == ({}, [])
     cluster.csi.shrink = 0
     await cluster.until(cluster.volumes)
 
@@ -297,13 +297,13 @@ async def test_after_a_kill_between_the_volume_and_its_save_the_same_call_is_mad
     cluster.add_claim()
     await cluster.until(lambda: cluster.api.count("create", objects.VOLUMES))
     await cluster.kill()
-    assert (1, []) == (len(cluster.csi.volumes), cluster.volumes())
+    assert (len(cluster.csi.volumes), cluster.volumes()) == (1, [])
     cluster.api.faults.clear()
     await cluster.start()
     await cluster.until(cluster.volumes)
     first, second = _requests(cluster)
     assert first == second
-    assert 1 == len(cluster.csi.volumes)
+    assert len(cluster.csi.volumes) == 1
 
 
 async def test_a_volume_saved_by_an_earlier_process_is_not_made_again(cluster: Cluster) -> None:
@@ -315,7 +315,7 @@ async def test_a_volume_saved_by_an_earlier_process_is_not_made_again(cluster: C
     await cluster.start()
     cluster.run(cluster.answer_pulses)
     await cluster.until(lambda: cluster.phase() == "Bound")
-    assert 1 == len(_requests(cluster))
+    assert len(_requests(cluster)) == 1
 
 
 # Topology.
@@ -343,11 +343,11 @@ async def test_a_claim_waits_for_its_consumer_and_is_made_at_the_selected_node(z
     await zoned.start()
     zoned.add_claim(class_name="late")
     await zoned.until(lambda: zoned.pending("waiting-for-first-consumer") == 1)
-    assert ([], []) == (_requests(zoned), zoned.events())
+    assert (_requests(zoned), zoned.events()) == ([], [])
     zoned.select_node("n2")
     await zoned.until(zoned.volumes)
     terms = zoned.volume_of()["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
-    assert [{"matchExpressions": [{"key": build.WHERE, "operator": "In", "values": ["n2"]}]}] == terms
+    assert terms == [{"matchExpressions": [{"key": build.WHERE, "operator": "In", "values": ["n2"]}]}]
 
 
 async def test_no_room_at_the_selected_node_frees_the_claim_for_another(zoned: Cluster) -> None:
@@ -365,8 +365,8 @@ async def test_no_room_frees_no_claim_whose_volume_may_be_in_the_making(zoned: C
     await zoned.start()
     zoned.add_claim(class_name="late", annotations={names.SELECTED_NODE: "n1"})
     await zoned.until(zoned.volumes)
-    assert "n1" == zoned.claim()["metadata"]["annotations"][names.SELECTED_NODE]
-    assert 3 == len(_requests(zoned))
+    assert zoned.claim()["metadata"]["annotations"][names.SELECTED_NODE] == "n1"
+    assert len(_requests(zoned)) == 3
 
 
 async def test_a_claim_that_changed_meanwhile_is_not_freed_from_its_new_node(zoned: Cluster) -> None:
@@ -378,7 +378,7 @@ async def test_a_claim_that_changed_meanwhile_is_not_freed_from_its_new_node(zon
     zoned.csi._faults["create_volume"].clear()
     zoned.csi.gate.set()
     await zoned.until(zoned.volumes)
-    assert "n2" == zoned.claim()["metadata"]["annotations"][names.SELECTED_NODE]
+    assert zoned.claim()["metadata"]["annotations"][names.SELECTED_NODE] == "n2"
 
 
 async def test_a_claim_is_served_as_soon_as_the_driver_is_registered_on_its_node(cluster: Cluster) -> None:
@@ -407,7 +407,7 @@ async def test_at_the_end_what_is_in_hand_is_finished_and_nothing_begun(cluster:
     await asyncio.sleep(0)
     cluster.csi.gate.set()
     await stopping
-    assert (1, 1) == (len(_requests(cluster)), len(cluster.volumes()))
+    assert (len(_requests(cluster)), len(cluster.volumes())) == (1, 1)
 
 
 async def test_not_more_than_the_given_number_of_claims_are_worked_on_at_once(cluster: Cluster) -> None:
@@ -416,6 +416,6 @@ async def test_not_more_than_the_given_number_of_claims_are_worked_on_at_once(cl
     for number in range(9):
         cluster.add_claim(f"data-{number}")
     await cluster.until(lambda: cluster.counted("workqueue_depth", name="provision") == 6)
-    assert 3 == len(_requests(cluster))
+    assert len(_requests(cluster)) == 3
     cluster.csi.gate.set()
     await cluster.until(lambda: len(cluster.volumes()) == 9)

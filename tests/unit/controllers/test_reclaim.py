@@ -35,7 +35,7 @@ async def test_a_deleted_claim_takes_its_volume_with_it_without_waiting_for_the_
     cluster.api.delete(objects.CLAIMS, "data", "app")
     await cluster.until(lambda: _is_gone(cluster, name))
     assert ({}, [f"vol-{name}"]) == (cluster.csi.volumes, cluster.csi.called("delete_volume"))
-    assert 1.0 == cluster.counted("controller_persistentvolume_delete_total", **{"class": "fast"})
+    assert cluster.counted("controller_persistentvolume_delete_total", **{"class": "fast"}) == 1.0
 
 
 async def test_the_driver_is_asked_first_then_the_object_deleted_and_the_finalizer_dropped(cluster: Cluster) -> None:
@@ -46,11 +46,11 @@ async def test_the_driver_is_asked_first_then_the_object_deleted_and_the_finaliz
     cluster.api.delete(objects.CLAIMS, "data", "app")
     await cluster.until(lambda: cluster.csi.called("delete_volume"))
     writes = {"patch", "delete"}
-    assert [] == [r for r in cluster.api.requests if r.verb in writes and r.name == name]
+    assert [r for r in cluster.api.requests if r.verb in writes and r.name == name] == []
     cluster.csi.gate.set()
     await cluster.until(lambda: _is_gone(cluster, name))
     done = [(r.verb, r.subresource) for r in cluster.api.requests if r.verb in writes and r.name == name]
-    assert [("patch", "status"), ("delete", ""), ("patch", "")] == done
+    assert done == [("patch", "status"), ("delete", ""), ("patch", "")]
 
 
 async def test_foreign_finalizers_are_left_alone(cluster: Cluster) -> None:
@@ -67,7 +67,7 @@ async def test_foreign_finalizers_are_left_alone(cluster: Cluster) -> None:
         return volume["metadata"]["finalizers"] if volume else []
 
     await cluster.until(lambda: names.VOLUME_FINALIZER not in finalizers())
-    assert ["other.example/a", "other.example/b"] == finalizers()
+    assert finalizers() == ["other.example/a", "other.example/b"]
 
 
 async def test_a_finalizer_that_moved_meanwhile_is_found_at_its_new_place(cluster: Cluster) -> None:
@@ -89,7 +89,7 @@ async def test_a_volume_whose_claim_is_still_there_is_never_deleted_whatever_its
     cluster.api.patch(objects.VOLUMES, name, {"status": {"phase": "Released"}}, subresource="status")
     await cluster.until(lambda: cluster.api.count("get", objects.CLAIMS))
     await asyncio.sleep(0.05)
-    assert [] == cluster.csi.called("delete_volume")
+    assert cluster.csi.called("delete_volume") == []
 
 
 async def test_a_volume_whose_claim_went_elsewhere_is_deleted_when_it_was_released(cluster: Cluster) -> None:
@@ -100,7 +100,7 @@ async def test_a_volume_whose_claim_went_elsewhere_is_deleted_when_it_was_releas
     name = f"pvc-{claim['metadata']['uid']}"
     cluster.api.patch(objects.CLAIMS, "data", {"spec": {"volumeName": "other"}}, namespace="app")
     await asyncio.sleep(0.05)
-    assert [] == cluster.csi.called("delete_volume")
+    assert cluster.csi.called("delete_volume") == []
     cluster.api.patch(objects.VOLUMES, name, {"status": {"phase": "Released"}}, subresource="status")
     await cluster.until(lambda: _is_gone(cluster, name))
 
@@ -146,7 +146,7 @@ async def test_a_retained_volume_keeps_its_data_and_says_once_where_it_is(cluste
     event = cluster.events("VolumeRetained")[0]
     assert (name, 1) == (event["involvedObject"]["name"], event["count"])
     assert f"Claim app/data was deleted; its data is kept in volume vol-{name}" in event["message"]
-    assert [] == cluster.csi.called("delete_volume")
+    assert cluster.csi.called("delete_volume") == []
 
 
 async def test_a_retained_object_that_is_deleted_goes_and_the_data_stays(cluster: Cluster) -> None:
@@ -155,7 +155,7 @@ async def test_a_retained_object_that_is_deleted_goes_and_the_data_stays(cluster
     cluster.api.patch(objects.VOLUMES, name, {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})
     cluster.api.delete(objects.VOLUMES, name)
     await cluster.until(lambda: _is_gone(cluster, name))
-    assert ([], 1) == (cluster.csi.called("delete_volume"), len(cluster.csi.volumes))
+    assert (cluster.csi.called("delete_volume"), len(cluster.csi.volumes)) == ([], 1)
 
 
 async def test_the_object_of_a_bound_volume_that_is_deleted_waits_for_the_claim(cluster: Cluster) -> None:
@@ -163,10 +163,10 @@ async def test_the_object_of_a_bound_volume_that_is_deleted_waits_for_the_claim(
     name = await _bound(cluster)
     cluster.api.delete(objects.VOLUMES, name)
     await asyncio.sleep(0.05)
-    assert [] == cluster.csi.called("delete_volume")
+    assert cluster.csi.called("delete_volume") == []
     cluster.api.delete(objects.CLAIMS, "data", "app")
     await cluster.until(lambda: _is_gone(cluster, name))
-    assert {} == cluster.csi.volumes
+    assert cluster.csi.volumes == {}
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ async def test_a_volume_made_by_hand_for_our_driver_is_deleted_like_ours(cluster
     )
     await cluster.start()
     await cluster.until(lambda: _is_gone(cluster, "static"))
-    assert ["by-hand"] == cluster.csi.called("delete_volume")
+    assert cluster.csi.called("delete_volume") == ["by-hand"]
 
 
 async def test_a_volume_in_use_is_told_of_and_deleted_when_it_is_free(cluster: Cluster) -> None:
@@ -234,7 +234,7 @@ async def test_a_deletion_that_takes_long_is_no_warning(cluster: Cluster) -> Non
     name = await _bound(cluster)
     cluster.api.delete(objects.CLAIMS, "data", "app")
     await cluster.until(lambda: _is_gone(cluster, name))
-    assert [] == cluster.events(type_="Warning")
+    assert cluster.events(type_="Warning") == []
 
 
 async def test_one_volume_is_never_deleted_twice_at_once_nor_again_after_success(cluster: Cluster) -> None:
@@ -248,7 +248,7 @@ async def test_one_volume_is_never_deleted_twice_at_once_nor_again_after_success
         cluster.api.patch(objects.VOLUMES, name, {"status": {"phase": phase}}, subresource="status")
     cluster.csi.gate.set()
     await cluster.until(lambda: _is_gone(cluster, name))
-    assert ([], 1) == (cluster.csi.overlaps, len(cluster.csi.called("delete_volume")))
+    assert (cluster.csi.overlaps, len(cluster.csi.called("delete_volume"))) == ([], 1)
 
 
 async def test_without_the_right_to_say_released_a_volume_is_deleted_all_the_same(cluster: Cluster) -> None:
@@ -280,7 +280,7 @@ async def test_the_secret_of_a_deletion_comes_from_the_volume_and_its_loss_block
     cluster.api.delete(objects.SECRETS, "s", "storage")
     cluster.api.delete(objects.CLAIMS, "two", "app")
     await cluster.until(lambda: _is_gone(cluster, name))
-    assert [{"k": "v"}, {}] == cluster.csi.secrets
+    assert cluster.csi.secrets == [{"k": "v"}, {}]
 
 
 async def test_an_attached_volume_is_deleted_as_soon_as_it_is_detached(cluster: Cluster) -> None:
@@ -295,7 +295,7 @@ async def test_an_attached_volume_is_deleted_as_soon_as_it_is_detached(cluster: 
     await cluster.until(
         lambda: cluster.counted("controller_persistentvolume_delete_failed_total", **{"class": "fast"}) == 1
     )
-    assert ([], []) == (cluster.csi.called("delete_volume"), cluster.events(type_="Warning"))
+    assert (cluster.csi.called("delete_volume"), cluster.events(type_="Warning")) == ([], [])
     cluster.api.delete(objects.ATTACHMENTS, "a")
     await cluster.until(lambda: _is_gone(cluster, name))
 
@@ -305,7 +305,7 @@ async def test_a_driver_that_attaches_nothing_is_not_held_up_by_attachments_nor_
     name = await _bound(cluster)
     cluster.api.delete(objects.CLAIMS, "data", "app")
     await cluster.until(lambda: _is_gone(cluster, name))
-    assert 0 == cluster.api.count("list", objects.ATTACHMENTS)
+    assert cluster.api.count("list", objects.ATTACHMENTS) == 0
 
 
 async def test_after_a_kill_in_the_middle_a_deletion_is_finished_by_the_next_process(cluster: Cluster) -> None:
@@ -318,7 +318,7 @@ async def test_after_a_kill_in_the_middle_a_deletion_is_finished_by_the_next_pro
     cluster.api.faults.clear()
     await cluster.start()
     await cluster.until(lambda: _is_gone(cluster, name))
-    assert {} == cluster.csi.volumes
+    assert cluster.csi.volumes == {}
 
 
 async def test_a_node_deletes_only_the_volumes_that_stand_on_it(cluster: Cluster) -> None:
@@ -339,4 +339,4 @@ async def test_a_node_deletes_only_the_volumes_that_stand_on_it(cluster: Cluster
         )
     await cluster.start(node_name="n1")
     await cluster.until(lambda: _is_gone(cluster, "on-n1"))
-    assert (["on-n1"], False) == (cluster.csi.called("delete_volume"), _is_gone(cluster, "on-n2"))
+    assert (cluster.csi.called("delete_volume"), _is_gone(cluster, "on-n2")) == (["on-n1"], False)

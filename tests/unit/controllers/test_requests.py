@@ -15,7 +15,7 @@ def test_a_volume_is_named_after_the_claims_uid_and_as_large_as_it_asks() -> Non
 
 
 def test_the_prefix_of_the_name_can_be_chosen() -> None:
-    assert "vol-abc" == build.intent(build.claim(uid="abc"), volume_name_prefix="vol").request.name
+    assert build.intent(build.claim(uid="abc"), volume_name_prefix="vol").request.name == "vol-abc"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_an_access_mode_is_told_as_exactly_as_the_driver_understands(
 def test_each_access_mode_of_the_claim_is_a_capability_of_its_own() -> None:
     claim = build.claim(access_modes=("ReadWriteOnce", "ReadOnlyMany"))
     told = build.intent(claim).request.capabilities
-    assert [Mode.SINGLE_NODE_WRITER, Mode.MULTI_NODE_READER_ONLY] == [one.access_mode for one in told]
+    assert [one.access_mode for one in told] == [Mode.SINGLE_NODE_WRITER, Mode.MULTI_NODE_READER_ONLY]
 
 
 def test_filesystem_and_mount_options_of_the_class_reach_the_driver() -> None:
@@ -49,22 +49,22 @@ def test_filesystem_and_mount_options_of_the_class_reach_the_driver() -> None:
         mount_options=("ro", "noatime"), parameters={f"{names.PARAMETER_PREFIX}fstype": "xfs"}
     )
     told = build.intent(of_class=of_class).request.capabilities[0]
-    assert (model.AccessType.MOUNT, "xfs", ("ro", "noatime")) == (told.access_type, told.fs_type, told.mount_flags)
+    assert (told.access_type, told.fs_type, told.mount_flags) == (model.AccessType.MOUNT, "xfs", ("ro", "noatime"))
 
 
 def test_a_block_volume_has_neither_filesystem_nor_mount_options() -> None:
     of_class = build.storage_class(mount_options=("ro",), parameters={f"{names.PARAMETER_PREFIX}fstype": "xfs"})
     intent = build.intent(build.claim(volume_mode="Block"), of_class)
     told = intent.request.capabilities[0]
-    assert (model.AccessType.BLOCK, "", ()) == (told.access_type, told.fs_type, told.mount_flags)
-    assert "" == intent.fs_type
+    assert (told.access_type, told.fs_type, told.mount_flags) == (model.AccessType.BLOCK, "", ())
+    assert intent.fs_type == ""
 
 
 def test_the_driver_is_told_for_whom_the_volume_is_unless_the_operator_objects() -> None:
     of_class = build.storage_class(parameters={"pool": "a"})
     told = build.intent(of_class=of_class).request.parameters
-    assert ("a", "data") == (told["pool"], told["csi.storage.k8s.io/pvc/name"])
-    assert {"pool": "a"} == build.intent(of_class=of_class, extra_create_metadata=False).request.parameters
+    assert (told["pool"], told["csi.storage.k8s.io/pvc/name"]) == ("a", "data")
+    assert build.intent(of_class=of_class, extra_create_metadata=False).request.parameters == {"pool": "a"}
 
 
 def test_secrets_are_referred_to_and_never_part_of_what_is_remembered() -> None:
@@ -76,7 +76,7 @@ def test_secrets_are_referred_to_and_never_part_of_what_is_remembered() -> None:
     )
     intent = build.intent(of_class=of_class)
     assert {"provisioner-secret": secrets.Reference("data", "storage")} == intent.secrets
-    assert {} == intent.request.secrets
+    assert intent.request.secrets == {}
 
 
 def test_a_class_key_of_ours_that_means_nothing_is_an_error() -> None:
@@ -88,7 +88,7 @@ def test_a_class_key_of_ours_that_means_nothing_is_an_error() -> None:
 def test_a_claim_can_go_elsewhere_where_a_node_was_selected_and_the_driver_knows_places(
     topology: bool,
     node: str,
-    can: bool,  # noqa: FBT001 - pytest passes parameters by name
+    can: bool,
 ) -> None:
     claim = build.claim(annotations={names.SELECTED_NODE: node})
     assert can == build.intent(claim, by=build.driver(topology=topology)).can_reschedule

@@ -18,7 +18,7 @@ def _pair(kind: str, name: str, namespace: str) -> dict[str, str]:
 
 
 def test_a_class_without_secrets_needs_none() -> None:
-    assert {} == secrets.references({"pool": "a"}, _WORDS)
+    assert secrets.references({"pool": "a"}, _WORDS) == {}
 
 
 def test_the_plain_secret_serves_every_kind_of_call() -> None:

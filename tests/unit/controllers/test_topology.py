@@ -15,7 +15,7 @@ _names = strategies.from_regex(r"\A[a-z][a-z-]{0,10}\Z")
 
 
 def test_a_driver_that_is_registered_on_a_node_has_topology_keys_there() -> None:
-    assert ("k1", "k2") == topology.keys_of(build.csi_node("n", "k1", "k2"), build.DRIVER)
+    assert topology.keys_of(build.csi_node("n", "k1", "k2"), build.DRIVER) == ("k1", "k2")
     assert topology.keys_of(build.csi_node("n", "k1", registered="other.example"), build.DRIVER) is None
 
 
