@@ -126,7 +126,7 @@ def _is_pinned_minor(program: str, path: Path) -> bool:
 def build(directory: Path, *, programs: Sequence[str] = PROGRAMS, progress: Say = say) -> None:
     """Build the programs into `directory`, which is there complete or not at all."""
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(directory.with_suffix(".lock"), progress):
+    with lock(directory.with_suffix(".lock"), progress):
         if directory.is_dir():
             return
         for left_over in directory.parent.glob(f"{directory.name}.*.partial"):
@@ -143,12 +143,13 @@ def build(directory: Path, *, programs: Sequence[str] = PROGRAMS, progress: Say 
 
 
 @contextlib.contextmanager
-def _lock(path: Path, progress: Say) -> Iterator[None]:
+def lock(path: Path, progress: Say) -> Iterator[None]:
+    """Keep others from building the same meanwhile; say so when waiting for them."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            progress(f"another process builds the tools (it holds {path}); waiting for it")
+            progress(f"another process is building already (it holds {path}); waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
