@@ -97,6 +97,7 @@ def opened(name: str, path: Path) -> Iterator[Session]:
     with contextlib.ExitStack() as stack:
         root = open_root(name, path)
         stack.callback(os.close, root)
+        _refuse_open_to_others(root, name, path)
         judged = marker.read(root, name=name, path=str(path))
         places = {place: stack.enter_context(files.directory(root, place)) for place in marker.PLACES}
         yield Session(root, judged, places)
@@ -106,10 +107,10 @@ def open_root(name: str, path: Path) -> int:
     """Open the pool's root, which may be reached through symlinks but must not be one.
 
     Raises:
-        errors.BackendUnavailableError: it is no directory, or open to others.
+        errors.BackendUnavailableError: it is no directory.
     """
     try:
-        fd = linux.openat2(None, str(path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=0)
+        return linux.openat2(None, str(path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, resolve=0)
     except OSError as error:
         if error.errno == errno.ENOENT:
             raise errors.BackendUnavailableError(
@@ -120,12 +121,13 @@ def open_root(name: str, path: Path) -> int:
                 f"pool {name}: {path} is a symlink or a file, not a directory", remedy="name the directory itself"
             ) from error
         raise
-    if os.fstat(fd).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        os.close(fd)
+
+
+def _refuse_open_to_others(root: int, name: str, path: Path) -> None:
+    if os.fstat(root).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise errors.BackendUnavailableError(
             f"pool {name}: others may write to {path}", remedy=f"chmod 0700 {path}, and see what is in it"
         )
-    return fd
 
 
 class Lock:
