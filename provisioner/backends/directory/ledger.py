@@ -1,12 +1,12 @@
 """How many bytes a pool has promised, kept in memory so that a new volume costs the same with ten thousand others.
 
 The truth is on disk: the records in `volumes`, `staging` and `trash`. Every change of their sum is made under the
-pool's lock and counted in the lock file, by whichever process makes it. Who finds the count as he left it knows that
-his sum still holds; who does not lists the directories again and reads the records that he does not know.
+pool's lock and, just before, counted in the lock file, by whichever process makes it. Who finds the count as he left
+it knows that his sum still holds; who does not lists the directories again and reads the records that he does not
+know.
 """
 
 import os
-from collections.abc import Callable
 
 from provisioner import errors
 from provisioner.backends.directory import files, ids, records
@@ -18,11 +18,15 @@ Key = tuple[int, str]
 class Ledger:
     """The sizes of everything in one pool. Used under the pool's lock only."""
 
-    def __init__(self, *, on_fault: Callable[[ids.DirectoryId, errors.VolumeQuarantinedError], None]) -> None:
-        self._on_fault = on_fault
+    def __init__(self) -> None:
         self._generation: int | None = None
         self._sizes: dict[Key, int] = {}
         self.promised = 0
+
+    @property
+    def volumes(self) -> int:
+        """How many volumes the promises are for."""
+        return len(self._sizes)
 
     def refresh(self, places: dict[str, int], generation: int) -> None:
         """Make the sum true again; `generation` is the count in the lock file."""
@@ -35,7 +39,7 @@ class Ledger:
                 volume = _volume_of(entry.name)
                 if volume is not None:
                     key = (entry.inode(), str(volume))
-                    size = self._sizes.get(key) or self._size(place, entry.name, volume)
+                    size = self._sizes.get(key) or _size(place, entry.name, volume)
                     sizes[key] = size
         self._sizes = sizes
         self.promised = sum(sizes.values())
@@ -60,19 +64,14 @@ class Ledger:
         """Keep the sum for true only if nobody else changed anything before this."""
         self._generation = generation if self._generation == generation - 1 else None
 
-    def _size(self, place: int, name: str, volume: ids.DirectoryId) -> int:
-        """The promised size; nothing where the record is unreadable: what the volume uses lowers the free space."""
-        try:
-            with files.directory(place, name) as fd:
-                return records.read(fd, volume).size
-        except FileNotFoundError:
-            return 0  # Renamed meanwhile: it is met again.
-        except OSError as error:
-            fault = records.quarantined(volume, f"cannot be reached: {error.strerror}")
-        except errors.VolumeQuarantinedError as error:
-            fault = error
-        self._on_fault(volume, fault)
-        return 0
+
+def _size(place: int, name: str, volume: ids.DirectoryId) -> int:
+    """The promised size; nothing where the record is unreadable: what the volume uses lowers the free space."""
+    try:
+        with files.directory(place, name) as fd:
+            return records.read(fd, volume).size
+    except (OSError, errors.VolumeQuarantinedError):
+        return 0  # Damaged, which `Pool.inspect` reports, or renamed meanwhile, and then it is met again.
 
 
 def _volume_of(name: str) -> ids.DirectoryId | None:

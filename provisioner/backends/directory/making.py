@@ -65,11 +65,12 @@ class Maker:
                     self._discard_if_dead(opened, lock, name, volume)
             self._check_room(self._pool.reckon(opened, lock), record.size)
             name = ids.new_staging_name(volume)
+            generation = lock.count_change()
             os.mkdir(name, 0o700, dir_fd=opened.staging)
             with files.directory(opened.staging, name) as fd:
                 built = records.create(fd, record)
                 fcntl.flock(built, fcntl.LOCK_EX)
-                self._pool.ledger.add(fd, record, generation=lock.count_change())
+                self._pool.ledger.add(fd, record, generation=generation)
         self._steps("create.reserved")
         return name, built
 
@@ -148,13 +149,14 @@ class Maker:
     def _discard(self, opened: session.Session, lock: session.Lock, name: str, volume: ids.DirectoryId) -> None:
         try:
             inode = os.stat(name, dir_fd=opened.staging, follow_symlinks=False).st_ino
+            generation = lock.count_change()
             removal.discard_unbuilt(opened.staging, name, records.NAME)
         except FileNotFoundError:
             return
         except OSError as error:
             _log.error("what was being built cannot be removed", pool=self._pool.name, name=name, error=str(error))
             return
-        self._pool.ledger.forget(inode, str(volume), generation=lock.count_change())
+        self._pool.ledger.forget(inode, str(volume), generation=generation)
 
 
 def _staged(opened: session.Session) -> Iterator[tuple[str, ids.DirectoryId]]:

@@ -42,7 +42,7 @@ class Pool:
         self.name = name
         self.path = Path(settings.pools[name])
         self.lock = session.PoolLock(name)
-        self.ledger = ledger.Ledger(on_fault=self.report)
+        self.ledger = ledger.Ledger()
         self._settings = settings
         self._metrics = measured
         self._clock = clock
@@ -246,6 +246,7 @@ class Pool:
             os.fstatvfs(opened.root),
             foreign=opened.marker.foreign,
             promised=self.ledger.promised,
+            volumes=self.ledger.volumes,
             ratio=self._settings.ratio,
             spare=self._settings.spare,
         )

@@ -2,12 +2,18 @@
 
 What a plain directory uses is known only by walking it, so the room is reckoned from promises instead: what the
 filesystem can hold, less what others used when the pool was made, less everything promised, deleted volumes included
-until they are purged; and never more than is free now. A pool therefore wants a filesystem of its own: what others
-write to it later is noticed only when the free space runs out.
+until they are purged, and less what each volume's record and directories take; and never more than is free now. A
+pool therefore wants a filesystem of its own: what others write to it later is noticed only when the free space runs
+out.
 """
 
 import dataclasses
 import os
+
+from provisioner import model
+
+OVERHEAD = 16 * model.KIB
+"""Bytes that a volume takes besides its size: a record and two directories, a block each, and their inodes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,12 +26,15 @@ class Room:
     available: int
 
 
-def reckon(filesystem: os.statvfs_result, *, foreign: int, promised: int, ratio: float, spare: int) -> Room:
+def reckon(
+    filesystem: os.statvfs_result, *, foreign: int, promised: int, volumes: int, ratio: float, spare: int
+) -> Room:
     """The room in a pool.
 
     Args:
         foreign: bytes that others used when the pool was made.
         promised: the sum of all volumes' sizes.
+        volumes: how many there are.
         ratio: how many times its size the pool may promise.
         spare: bytes that are never promised.
     """
@@ -33,4 +42,5 @@ def reckon(filesystem: os.statvfs_result, *, foreign: int, promised: int, ratio:
     held = (filesystem.f_blocks - reserved_for_root) * filesystem.f_frsize - foreign
     size = max(0, int(held * ratio) - spare)
     free = filesystem.f_bavail * filesystem.f_frsize
-    return Room(size=size, free=free, promised=promised, available=max(0, min(size - promised, free)))
+    available = min(size - promised - OVERHEAD * volumes, free) - OVERHEAD
+    return Room(size=size, free=free, promised=promised, available=max(0, available))

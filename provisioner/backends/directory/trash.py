@@ -95,11 +95,12 @@ class Trash:
                 self._steps("purge.emptied")
                 inode = os.fstat(fd).st_ino
                 with self._pool.lock.held(opened) as lock:
+                    generation = lock.count_change()
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(records.NAME, dir_fd=fd)
                     self._steps("purge.forgotten")
                     os.rmdir(str(name), dir_fd=opened.trash)
-                    self._pool.ledger.forget(inode, name.volume, generation=lock.count_change())
+                    self._pool.ledger.forget(inode, name.volume, generation=generation)
         except removal.RemovalStoppedError:
             return False
         except (OSError, errors.VolumeInUseError) as error:

@@ -587,12 +587,20 @@ def test_a_record_is_read_as_it_was_written() -> None:
 
 
 def test_blocks_that_only_root_may_use_are_not_promised() -> None:
-    filesystem = os.statvfs_result((4096, 4096, 100, 60, 50, 0, 0, 0, 0, 255))
-    found = room.reckon(filesystem, foreign=40 * 4096, promised=10 * 4096, ratio=1.0, spare=4096)
-    assert found == room.Room(size=49 * 4096, free=50 * 4096, promised=10 * 4096, available=39 * 4096)
+    filesystem = os.statvfs_result((4096, 4096, 1000, 600, 500, 0, 0, 0, 0, 255))
+    found = room.reckon(filesystem, foreign=400 * 4096, promised=100 * 4096, volumes=2, ratio=1.0, spare=4096)
+    assert found == room.Room(
+        size=499 * 4096, free=500 * 4096, promised=100 * 4096, available=399 * 4096 - 3 * room.OVERHEAD
+    )
 
 
 def test_a_pool_may_promise_more_than_it_has_where_that_is_wished() -> None:
     filesystem = os.statvfs_result((4096, 4096, 100, 100, 100, 0, 0, 0, 0, 255))
-    found = room.reckon(filesystem, foreign=0, promised=150 * 4096, ratio=2.0, spare=0)
-    assert (found.size, found.available) == (200 * 4096, 50 * 4096)
+    found = room.reckon(filesystem, foreign=0, promised=150 * 4096, volumes=0, ratio=2.0, spare=0)
+    assert (found.size, found.available) == (200 * 4096, 50 * 4096 - room.OVERHEAD)
+
+
+def test_a_pool_without_room_never_has_less_than_none() -> None:
+    filesystem = os.statvfs_result((4096, 4096, 100, 0, 0, 0, 0, 0, 0, 255))
+    found = room.reckon(filesystem, foreign=0, promised=150 * 4096, volumes=1, ratio=1.0, spare=10**9)
+    assert (found.size, found.available) == (0, 0)
