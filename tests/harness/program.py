@@ -1,0 +1,122 @@
+"""Our own program as a component of a control plane: a process of its own, with the directory backend.
+
+The control plane has no kubelet, so a test that wants topology says itself where the driver is registered
+(`register_node`); mounts are of no interest there.
+"""
+
+import http.client
+import json
+import shutil
+import sys
+import urllib.request
+from pathlib import Path
+
+from tests.harness import control_plane, process
+
+DRIVER = "directory.csi.provisioner"
+TOPOLOGY_KEY = f"topology.{DRIVER}/node"
+NODE = "bench-node"
+
+_START_SECONDS = 30
+
+
+class Program:
+    """`provisioner serve` in a control plane's sandbox; its pool is kept over restarts.
+
+    Args:
+        kubeconfig: whose rights it has.
+    """
+
+    def __init__(
+        self, plane: control_plane.ControlPlane, *, name: str = "provisioner", kubeconfig: Path | None = None
+    ) -> None:
+        self.plane = plane
+        self.name = name
+        self.folder = plane.sandbox.folder / name
+        self.folder.mkdir(exist_ok=True)
+        self.pool = plane.sandbox.folder / "pool"
+        self._kubeconfig = kubeconfig or plane.kubeconfig
+        self._port = 9810 + len(plane.sandbox.components)
+
+    @property
+    def component(self) -> process.Component:
+        """The process as it was last started."""
+        return self.plane.sandbox.components[self.name]
+
+    def start(self, *flags: str, node: str = NODE, ready: bool = True) -> None:
+        """Start it, with these flags besides, and wait until it says that it is ready."""
+        self.plane.sandbox.start(
+            self.name,
+            [
+                *(sys.executable, "-m", "provisioner", "serve", f"--kubeconfig={self._kubeconfig}"),
+                *(f"--pool=default={self.pool}", "--init-pools", f"--csi-socket={self.folder / 'csi.sock'}"),
+                *("--no-registration", f"--node-name={node}", f"--metrics-address=127.0.0.1:{self._port}"),
+                *flags,
+            ],
+        )
+        if ready:
+            self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        """Wait for `/readyz`; fail at once when the process has ended."""
+
+        def is_ready() -> bool:
+            self.component.check()
+            return self.fetch("/readyz")[0] == http.client.OK
+
+        process.wait_until(is_ready, seconds=_START_SECONDS, what=f"{self.name} to be ready")
+
+    def fetch(self, path: str) -> tuple[int, str]:
+        """What its HTTP face answers: the status (0: nothing) and the text."""
+        try:
+            with (
+                self.plane.sandbox.network(),
+                urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer,
+            ):
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refusal:
+            return refusal.code, refusal.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metric(self, sample: str) -> float:
+        """The value of one sample, as in `provisioner_bind_total{outcome="eager"}`; 0 where there is none."""
+        for line in self.fetch("/metrics")[1].splitlines():
+            if line.startswith(f"{sample} "):
+                return float(line.rsplit(" ", 1)[1])
+        return 0.0
+
+    def volumes(self) -> set[str]:
+        """The volumes that the pool holds, the trash left out."""
+        folder = self.pool / "volumes"
+        return {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+
+    def empty_pool(self) -> None:
+        """Remove the pool; the program must not run."""
+        shutil.rmtree(self.pool, ignore_errors=True)
+
+
+def register_node(plane: control_plane.ControlPlane, name: str = NODE) -> None:
+    """Say that there is a node on which the driver is registered, as its kubelet would."""
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {TOPOLOGY_KEY: name}}}
+    csi_node = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "CSINode",
+        "metadata": {"name": name},
+        "spec": {"drivers": [{"name": DRIVER, "nodeID": name, "topologyKeys": [TOPOLOGY_KEY]}]},
+    }
+    plane.kubectl("apply", "--filename=-", stdin=json.dumps(node))
+    plane.kubectl("apply", "--filename=-", stdin=json.dumps(csi_node))
+
+
+def add_class(plane: control_plane.ControlPlane, name: str, **fields: object) -> None:
+    """Make a StorageClass of our driver."""
+    body = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": name},
+        "provisioner": DRIVER,
+        "parameters": {"enforcement": "none"},
+        **fields,
+    }
+    plane.kubectl("apply", "--filename=-", stdin=json.dumps(body))
