@@ -202,7 +202,8 @@ class Client:
 
         Raises:
             errors.ConflictError: such a precondition does not hold.
-            errors.InvalidError: the change is not allowed, or a JSON patch's `test` failed.
+            errors.InvalidError: the change is not allowed, or a JSON patch's `test` failed (the server does not tell
+                which).
         """
         merge = isinstance(patch, Mapping)
         return self._object(

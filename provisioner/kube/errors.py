@@ -113,12 +113,25 @@ class ServerError(ApiError):
     """The API server failed."""
 
 
-class _Status(msgspec.Struct, rename="camel"):
+class _Cause(msgspec.Struct):
+    field: str = ""
+
+
+class _Details(msgspec.Struct):
+    causes: tuple[_Cause, ...] = ()
+
+
+class _Status(msgspec.Struct):
     """`meta/v1 Status`: how the API server says no."""
 
     message: str = ""
     reason: str = ""
     code: int = 0
+    details: _Details | None = None
+
+    def names(self, field: str) -> bool:
+        """Whether this field is a cause."""
+        return self.details is not None and any(cause.field == field for cause in self.details.causes)
 
 
 _BY_STATUS: Mapping[int, type[ApiError]] = {
@@ -156,13 +169,15 @@ def from_response(status: int, body: bytes, *, doing: str, retry_after: float = 
     message = f"cannot {doing}: {said.message or f'the API server answered {status}'}"
     if status == http.HTTPStatus.TOO_MANY_REQUESTS:
         return TooManyRequestsError(message, reason=said.reason, retry_after=retry_after)
-    kind = _class_of(status, said.reason)
+    kind = _class_of(status, said)
     return kind(message, status=status, reason=said.reason, remedy=_REMEDIES.get(kind, ""))
 
 
-def _class_of(status: int, reason: str) -> type[ApiError]:
-    if status == http.HTTPStatus.CONFLICT and reason == "AlreadyExists":
+def _class_of(status: int, said: _Status) -> type[ApiError]:
+    if status == http.HTTPStatus.CONFLICT and said.reason == "AlreadyExists":
         return AlreadyExistsError
+    if status == http.HTTPStatus.UNPROCESSABLE_ENTITY and said.names("metadata.uid"):
+        return ConflictError  # a patch meant for a namesake; only a deletion is answered 409 for that
     if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
         return ServerError
     return _BY_STATUS.get(status, ApiError)

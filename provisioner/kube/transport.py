@@ -18,7 +18,7 @@ import yarl
 from provisioner import metrics as metrics_module
 from provisioner.kube import config, errors
 
-_CONNECTIONS = 100
+_CONNECTIONS = 32
 _CONNECT_SECONDS = 10.0
 _KEEPALIVE_SECONDS = 60.0  # below the server's 90, so that we never write to a connection that it is closing
 

@@ -294,7 +294,10 @@ class FakeApiServer:
         if seen < self._store.compacted and self.expired_as_status:
             raise expired
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
+        try:
+            await response.prepare(request)
+        except ConnectionError:  # the client has gone already
+            return response
         if seen < self._store.compacted:
             await response.write(_line("ERROR", expired.body()))
             return response

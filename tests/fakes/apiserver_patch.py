@@ -5,11 +5,7 @@ from typing import Any
 
 
 class PatchError(Exception):
-    """The patch cannot be applied; `test_failed` tells a `test` operation apart from malformed ones."""
-
-    def __init__(self, message: str, *, test_failed: bool = False) -> None:
-        super().__init__(message)
-        self.test_failed = test_failed
+    """The patch cannot be applied: a `test` failed, or a path is not there."""
 
 
 def merge(target: Any, patch: Any) -> Any:
@@ -42,7 +38,7 @@ def _apply(document: dict[str, Any], operation: dict[str, Any]) -> None:
         case "test":
             found = _member(place, last, operation["path"])
             if found != operation["value"]:
-                raise PatchError(f"testing value {operation['path']} failed", test_failed=True)
+                raise PatchError(f"testing value {operation['path']} failed")
         case "remove":
             _member(place, last, operation["path"])
             del place[int(last) if isinstance(place, list) else last]

@@ -49,11 +49,12 @@ _IMMUTABLE_CLASS = ("provisioner", "parameters", "reclaimPolicy", "volumeBinding
 class RefusalError(Exception):
     """The server says no."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, *, field: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.message = message
+        self.field = field
 
     def body(self) -> Json:
         return {
@@ -63,6 +64,7 @@ class RefusalError(Exception):
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
+            "details": {"causes": [{"field": self.field, "message": self.message}]} if self.field else {},
             "code": self.status,
         }
 
@@ -146,7 +148,7 @@ class Store:
 
     def patch(self, kind: AnyKind, namespace: str, name: str, subresource: str, patch: Any) -> Json:
         old = self.get(kind, namespace, name)
-        new = _patched(kind, old, patch)
+        new = _patched(old, patch)
         _check_identity(kind, old, new)
         if kind.plural in _STATUS:
             kept = "spec" if subresource else "status"
@@ -215,33 +217,37 @@ class Store:
         return obj
 
 
-def _patched(kind: AnyKind, old: Json, patch: Any) -> Json:
-    name = old["metadata"]["name"]
+def _patched(old: Json, patch: Any) -> Json:
     try:
         if isinstance(patch, list):
             result: Json = apiserver_patch.json_patch(old, patch)
         else:
             result = apiserver_patch.merge(old, patch)
     except apiserver_patch.PatchError as error:
-        # As the real server: 422 both for a failed test and for a missing path.
-        raise RefusalError(422, "Invalid", f'{kind.plural} "{name}" is invalid: {error}') from error
+        # The real server says no more either, be it a failed test or a path that is not there.
+        why = "the server rejected our request due to an error in our request"
+        raise RefusalError(422, "Invalid", why) from error
     return result
 
 
 def _check_identity(kind: AnyKind, old: Json, new: Json) -> None:
     name = old["metadata"]["name"]
-    for field in ("uid", "resourceVersion"):
-        if new["metadata"].get(field) != old["metadata"][field]:
-            why = (
-                "the object has been modified; please apply your changes to the latest version and try again"
-                if field == "resourceVersion"
-                else f"Precondition failed: UID in precondition: {new['metadata'].get(field)}, UID in object meta: "
-                f"{old['metadata'][field]}"
-            )
-            raise RefusalError(409, "Conflict", f'Operation cannot be fulfilled on {kind.plural} "{name}": {why}')
-    for field in ("name", "namespace", "creationTimestamp", "deletionTimestamp"):
+    if new["metadata"].get("resourceVersion") != old["metadata"]["resourceVersion"]:
+        raise RefusalError(
+            409,
+            "Conflict",
+            f'Operation cannot be fulfilled on {kind.plural} "{name}": the object has been modified; please apply your '
+            "changes to the latest version and try again",
+        )
+    for field in ("uid", "name", "namespace", "creationTimestamp", "deletionTimestamp"):
         if new["metadata"].get(field) != old["metadata"].get(field):
-            raise RefusalError(422, "Invalid", f'{kind.name} "{name}" is invalid: metadata.{field}: field is immutable')
+            raise RefusalError(
+                422,
+                "Invalid",
+                f'{kind.name} "{name}" is invalid: metadata.{field}: Invalid value: "{new["metadata"].get(field)}": '
+                "field is immutable",
+                field=f"metadata.{field}",
+            )
     if old["metadata"].get("deletionTimestamp"):
         added = set(new["metadata"].get("finalizers", ())) - set(old["metadata"].get("finalizers", ()))
         if added:
@@ -261,8 +267,7 @@ def _check_immutable(kind: AnyKind, old: Json, new: Json) -> None:
             raise RefusalError(
                 422,
                 "Invalid",
-                f'{kind.name} "{old["metadata"]["name"]}" is invalid: spec.{field}: Forbidden: it is immutable after '
-                "creation",
+                f'{kind.name} "{old["metadata"]["name"]}" is invalid: spec: Forbidden: {field} is immutable',
             )
 
 

@@ -142,7 +142,7 @@ async def test_the_status_is_patched_through_its_subresource_alone(
 async def test_a_volume_name_that_is_set_stays(kube: client.Client, make_claim: conftest.MakeClaim) -> None:
     make_claim()
     await kube.patch(objects.CLAIMS, "data", {"spec": {"volumeName": "pvc-1"}}, namespace="default")
-    with pytest.raises(errors.InvalidError, match="volumeName"):
+    with pytest.raises(errors.InvalidError, match="volumeName is immutable"):
         await kube.patch(objects.CLAIMS, "data", {"spec": {"volumeName": "pvc-2"}}, namespace="default")
 
 
