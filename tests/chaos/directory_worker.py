@@ -1,12 +1,11 @@
 """The process that is killed: works on a pool, and dies by SIGKILL as soon as it has reached its n-th step.
 
 Run as `python directory_worker.py POOL STEPS WORK...`; STEPS is 0 for one that lives. The works:
-`create NAME`, `delete ID`, `purge`, `publish ID TARGET`, `unpublish ID TARGET`, and `fill PREFIX`, which creates until
-the pool is full and prints what was promised.
+`create NAME`, `delete ID`, `purge`, `publish ID TARGET`, `unpublish ID TARGET`, and `fill PREFIX COUNT`, which says
+that it is ready, waits for a line, creates so many volumes or until the pool is full, and prints what was promised.
 """
 
 import datetime
-import itertools
 import os
 import signal
 import sys
@@ -36,13 +35,16 @@ def _request(name: str) -> model.VolumeRequest:
     return model.VolumeRequest(name=name, size=model.SizeRange(required=model.MIB), capabilities=(RWO,))
 
 
-def _fill(made: backend.DirectoryBackend, prefix: str) -> None:
+def _fill(made: backend.DirectoryBackend, prefix: str, count: int) -> None:
     promised = 0
+    print("ready", flush=True)
+    sys.stdin.readline()
     try:
-        for number in itertools.count():
+        for number in range(count):
             promised += made.create(_request(f"{prefix}-{number}")).size
     except errors.InsufficientCapacityError:
-        print(f"promised {promised}", flush=True)
+        print("full", flush=True)
+    print(f"promised {promised}", flush=True)
 
 
 def main(pool: str, steps: str, work: str, *words: str) -> None:
@@ -70,7 +72,7 @@ def main(pool: str, steps: str, work: str, *words: str) -> None:
     elif work == "unpublish":
         node.unpublish(model.VolumeId(words[0]), Path(words[1]))
     elif work == "fill":
-        _fill(made, words[0])
+        _fill(made, words[0], int(words[1]))
     else:
         raise ValueError(work)
 

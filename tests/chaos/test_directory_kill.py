@@ -1,5 +1,6 @@
 """kill -9 at every step of every change: what is left is no volume, or a whole one, or a deleted one."""
 
+import contextlib
 import dataclasses
 import datetime
 import fcntl
@@ -48,7 +49,12 @@ class Pool:
     def start(self, steps: int, *work: str | Path) -> subprocess.Popen[str]:
         command = [sys.executable, str(_WORKER), str(self.root), str(steps), *map(str, work)]
         return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=_WORKER.parents[2]
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=_WORKER.parents[2],
         )
 
     def work(self, steps: int, *work: str | Path) -> tuple[int, list[str]]:
@@ -190,27 +196,35 @@ def test_a_killed_unpublish_is_finished_by_its_repetition(pool: Pool, tmp_path: 
     assert (pool.backend.locate(made.id) / "file").exists()
 
 
+def _fill_at_once(pool: Pool, *workers: tuple[str, int], count: int) -> list[tuple[int, str]]:
+    """Let processes make volumes at the same time; returns the exit code and the last word of each."""
+    with contextlib.ExitStack() as stack:
+        started = [stack.enter_context(pool.start(steps, "fill", name, str(count))) for name, steps in workers]
+        for worker in started:
+            stack.callback(worker.kill)
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+        for worker in started:
+            assert worker.stdin is not None
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        said = [worker.communicate(timeout=_PATIENCE)[0] for worker in started]
+        return [(worker.returncode, text.split()[-1]) for worker, text in zip(started, said, strict=True)]
+
+
 def test_processes_that_create_at_once_never_promise_more_than_there_is(pool: Pool) -> None:
     room = pool.backend.capacity(capabilities=(), parameters={}, topology=None).total
-    workers = [pool.start(0, "fill", f"process-{number}") for number in range(3)]
-    promised = 0
-    for worker in workers:
-        said, failed = worker.communicate(timeout=_PATIENCE)
-        assert worker.returncode == 0, failed
-        promised += int(said.rsplit(maxsplit=1)[-1])
+    done = _fill_at_once(pool, ("one", 0), ("two", 0), ("three", 0), count=1000)
+    assert [code for code, _ in done] == [0, 0, 0]
+    promised = sum(int(text) for _, text in done)
     assert room - 4 * model.MIB <= promised <= room
     assert promised == len(pool.names("volumes")) * model.MIB
     pool.audit()
 
 
 def test_processes_that_are_killed_while_others_create_leave_the_sum_right(pool: Pool) -> None:
-    victims = [pool.start(7 * number + 3, "fill", f"victim-{number}") for number in range(3)]
-    survivor = pool.start(0, "fill", "survivor")
-    for victim in victims:
-        victim.communicate(timeout=_PATIENCE)
-        assert victim.returncode == -signal.SIGKILL
-    _, failed = survivor.communicate(timeout=_PATIENCE)
-    assert survivor.returncode == 0, failed
+    done = _fill_at_once(pool, ("survivor", 0), ("one", 3), ("two", 10), ("three", 17), count=30)
+    assert [code for code, _ in done] == [0, *[-signal.SIGKILL] * 3]
     fresh = Pool.open(pool.root)
     fresh.backend.purge_expired()
     assert fresh.names("staging") == []

@@ -21,7 +21,7 @@ from provisioner.backends.directory import faults, files, ids, marker, records
 
 DATA = "data"
 _LOCK_SECONDS = 30.0
-_LOCK_POLL_SECONDS = 0.002
+_LOCK_POLL_SECONDS = 0.0005
 _COUNT = struct.Struct("<Q")
 
 
