@@ -17,6 +17,9 @@ from tests.harness import control_plane, errors, images, init, keeper, process
 
 PAUSE_IMAGE = "localhost/busybox:1"
 _POD_NETWORK = "10.88.0.0/24"
+_NO_CLUSTER_DNS = "10.0.0.10"
+"""Nothing answers there; without an address the kubelet warns of it on every Pod."""
+
 _READY_SECONDS = 60
 
 _KERNEL_SETTINGS = {
@@ -72,6 +75,11 @@ class Node:
 
     def start(self, archives: Sequence[Path] = ()) -> None:
         """Start containerd, import these image archives, start the kubelet, and wait until the node is Ready."""
+        self.prepare(archives)
+        self.start_kubelet()
+
+    def prepare(self, archives: Sequence[Path] = ()) -> None:
+        """Start containerd and import these images; needs no API server yet."""
         keeper.make_cgroups(self.sandbox.cgroup)
         self._show_kernel_settings()
         self.start_containerd()
@@ -79,7 +87,6 @@ class Node:
         images.busybox(pause, [PAUSE_IMAGE])
         for archive in (pause, *archives):
             self.import_image(archive)
-        self.start_kubelet()
 
     def _show_kernel_settings(self) -> None:
         for name, value in _KERNEL_SETTINGS.items():
@@ -96,7 +103,12 @@ class Node:
         config.write_text(
             _CONTAINERD.format(folder=self._folder, pause=PAUSE_IMAGE, no_apparmor="true" if unusable else "false")
         )
-        addresses = {"type": "host-local", "ranges": [[{"subnet": _POD_NETWORK}]], "dataDir": f"{self._folder}/ipam"}
+        addresses = {
+            "type": "host-local",
+            "ranges": [[{"subnet": _POD_NETWORK}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+            "dataDir": f"{self._folder}/ipam",
+        }
         plugin = {"type": "ptp", "ipMasq": False, "ipam": addresses}
         network = {"cniVersion": "0.4.0", "name": "pods", "plugins": [plugin]}
         (self._folder / "cni" / "10-pods.conflist").write_text(json.dumps(network))
@@ -178,6 +190,7 @@ class Node:
             "healthzBindAddress": "127.0.0.1",
             "volumePluginDir": str(self.sandbox.folder / "volume-plugins"),
             "resolvConf": "",
+            "clusterDNS": [_NO_CLUSTER_DNS],
             "enforceNodeAllocatable": [],
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "imageGCHighThresholdPercent": 100,
@@ -207,6 +220,8 @@ class Node:
             errors.HarnessError: it does not answer, or with something else than 200.
         """
         address = self.pod_address(namespace, pod)
+        if not address:
+            raise errors.HarnessError(f"Pod {pod} has no address yet")
         with self.sandbox.network():
             connection = http.client.HTTPConnection(address, port, timeout=5)
             try:
