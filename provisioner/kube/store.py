@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from provisioner.kube import objects
+from provisioner.kube import objects, sharing
 
 _log = structlog.get_logger(__name__)
 
@@ -52,6 +52,7 @@ class Store(Generic[T]):
         self._objects: dict[str, T] = {}
         self._indexes: dict[str, _Index[T]] = {}
         self._subscribers: list[Subscriber[T]] = []
+        self._pool = sharing.Pool()
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -90,6 +91,7 @@ class Store(Generic[T]):
         key = obj.metadata.key
         old = self._objects.get(key)
         if old is None or _version(old) < _version(obj):
+            self._pool.share(obj)
             self._replace(key, old, obj)
 
     def remove(self, obj: T) -> None:
