@@ -18,9 +18,9 @@ _STATEFUL = re.compile(r"(?:.*-)?([^-]+)-([0-9]{1,9})", re.ASCII)
 
 def keys_of(csi_node: objects.CsiNode, driver: str) -> Sequence[str] | None:
     """The topology keys under which `driver` is registered on a node; None where it is not."""
-    for entry in csi_node.spec.drivers:
+    for entry in csi_node.spec.drivers or ():
         if entry.name == driver:
-            return entry.topology_keys
+            return entry.topology_keys or ()
     return None
 
 

@@ -169,6 +169,7 @@ class Cache(Generic[T]):
             continue_ = page.continue_
         self._store.relist(listed, at)
         self._watch_from = at
+        self._heard()
         self.synced.set()
 
     async def _watch(self) -> bool:

@@ -239,13 +239,13 @@ class CsiNodeDriver(_Struct):
 
     name: str
     node_id: str = msgspec.field(name="nodeID", default="")
-    topology_keys: tuple[str, ...] = ()
+    topology_keys: tuple[str, ...] | None = ()  # null where there is none
 
 
 class CsiNodeSpec(_Struct):
     """`storage/v1 CSINodeSpec`."""
 
-    drivers: tuple[CsiNodeDriver, ...] = ()
+    drivers: tuple[CsiNodeDriver, ...] | None = ()  # null until the first driver is registered
 
 
 class CsiNode(Object):

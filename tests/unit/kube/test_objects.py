@@ -76,3 +76,8 @@ def test_a_reference_names_the_very_object() -> None:
 
 def test_kinds_of_a_group_have_its_name_in_their_version() -> None:
     assert (objects.CLASSES.api_version, objects.CLAIMS.api_version) == ("storage.k8s.io/v1", "v1")
+
+
+def test_a_csi_node_of_a_node_without_drivers_has_null_for_them() -> None:
+    node = msgspec.json.decode(b'{"metadata": {"name": "n"}, "spec": {"drivers": null}}', type=objects.CsiNode)
+    assert node.spec.drivers is None
