@@ -7,19 +7,24 @@ without a restart. Connections are pooled by their TLS context, so that new sett
 
 import asyncio
 import contextlib
+import functools
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
+import structlog
 import yarl
 
 from provisioner import metrics as metrics_module
 from provisioner.kube import config, errors
 
+_log = structlog.get_logger(__name__)
+
 _CONNECTIONS = 32
 _CONNECT_SECONDS = 10.0
+_RENEWAL_RETRY_SECONDS = 10.0
 _KEEPALIVE_SECONDS = 60.0  # below the server's 90, so that we never write to a connection that it is closing
 
 # What OpenSSL's verification found (x509_vfy.h), in the words of somebody who has to mend it.
@@ -58,7 +63,7 @@ class Transport:
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
         self._connection: config.Connection | None = None
-        self._loaded_at = 0.0
+        self._due = 0.0
         self._loading = asyncio.Lock()
 
     async def request(
@@ -82,25 +87,13 @@ class Transport:
             doing: the beginning of an error's message (`list persistentvolumes`).
             timeout: seconds until the whole answer must be there.
         """
-        for attempt in (1, 2):
-            try:
-                limits = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
-                async with self._open(
-                    method,
-                    path,
-                    verb=verb,
-                    doing=doing,
-                    limits=limits,
-                    params=params,
-                    body=body,
-                    content_type=content_type,
-                ) as response:
-                    return await response.read()
-            except errors.UnauthorizedError:
-                self.forget()
-                if attempt == 2:  # noqa: PLR2004 - the second and last
-                    raise
-        raise AssertionError  # pragma: no cover - the loop returns or raises
+        send = functools.partial(
+            self._whole, method, path, verb, doing, timeout, params=params, body=body, content_type=content_type
+        )
+        try:
+            return await send()
+        except errors.UnauthorizedError:
+            return await send()
 
     @contextlib.asynccontextmanager
     async def stream(
@@ -115,22 +108,19 @@ class Transport:
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """GET an answer that goes on for up to `total` seconds, and is never silent for `idle` seconds."""
         limits = aiohttp.ClientTimeout(total=total, sock_connect=_CONNECT_SECONDS, sock_read=idle)
-        try:
-            async with self._open("GET", path, verb=verb, doing=doing, limits=limits, params=params) as response:
-                yield response.content
-        except errors.UnauthorizedError:
-            self.forget()
-            raise
-
-    def forget(self) -> None:
-        """Have the connection settings read again before the next request."""
-        self._connection = None
+        async with self._open("GET", path, verb=verb, doing=doing, limits=limits, params=params) as response:
+            yield response.content
 
     async def close(self) -> None:
         """Close all connections; requests that run fail with a `TransportError`."""
         if self._session is not None:
             await self._session.close()
             self._session = None
+
+    async def _whole(self, method: str, path: str, verb: str, doing: str, seconds: float, **request: Any) -> bytes:
+        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)
+        async with self._open(method, path, verb=verb, doing=doing, limits=limits, **request) as response:
+            return await response.read()
 
     @contextlib.asynccontextmanager
     async def _open(
@@ -172,25 +162,42 @@ class Transport:
                         retry_after=_seconds(response.headers.get("Retry-After", "")),
                     )
                 yield response
+        except errors.UnauthorizedError:
+            self._forget(connection)
+            raise
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            raise self._transport_error(error, doing, connection) from error
+            described = _describe(error, f"cannot {doing} at {connection.server}")
+            if isinstance(described, errors.NotSentError):
+                self._forget(connection)
+            raise described from error
         finally:
             if self._metrics is not None:
                 self._metrics.api_requests.labels(verb=verb, code=code).inc()
 
-    def _transport_error(self, error: Exception, doing: str, connection: config.Connection) -> errors.TransportError:
-        described = _describe(error, f"cannot {doing} at {connection.server}")
-        if isinstance(described, errors.NotSentError):
-            self.forget()
-        return described
+    def _forget(self, connection: config.Connection) -> None:
+        """Have the settings read anew before the next request, unless they have been since."""
+        if self._connection is connection:
+            self._connection = None
 
     async def _connected(self) -> config.Connection:
         async with self._loading:
-            connection = self._connection
-            if connection is None or self._clock() - self._loaded_at >= connection.max_age:
-                connection = self._connection = await self._source.connect()
-                self._loaded_at = self._clock()
-            return connection
+            if self._connection is None:
+                self._connection = await self._source.connect()
+                self._due = self._clock() + self._connection.max_age
+            elif self._clock() >= self._due:
+                self._connection = await self._renewed(self._connection)
+            return self._connection
+
+    async def _renewed(self, old: config.Connection) -> config.Connection:
+        """Read settings that are old; where that fails they are kept until the server refuses them."""
+        try:
+            new = await self._source.connect()
+        except errors.ConfigError as error:
+            _log.warning("the connection settings could not be read anew", error=str(error))
+            self._due = self._clock() + _RENEWAL_RETRY_SECONDS
+            return old
+        self._due = self._clock() + new.max_age
+        return new
 
     def _pool(self) -> aiohttp.ClientSession:
         if self._session is None:

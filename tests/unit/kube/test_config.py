@@ -326,11 +326,15 @@ class _Counting:
 
     def __init__(self, url: str) -> None:
         self.times = 0
+        self.broken = False
         self._url = url
 
     async def connect(self) -> config.Connection:
         self.times += 1
-        return config.Connection(self._url, max_age=60)
+        await asyncio.sleep(0)
+        if self.broken:
+            raise errors.ConfigError("the token is being replaced")
+        return config.Connection(self._url, authorization=f"Bearer {self.times}", max_age=60)
 
 
 async def test_settings_are_read_again_when_they_are_old_and_not_before(api: apiserver.FakeApiServer) -> None:
@@ -344,4 +348,34 @@ async def test_settings_are_read_again_when_they_are_old_and_not_before(api: api
     now = 60.0
     await kube.list(objects.CLAIMS)
     assert (before, source.times) == (1, 2)
+    await kube.close()
+
+
+async def test_settings_that_cannot_be_read_again_are_used_until_they_are_refused(
+    api: apiserver.FakeApiServer,
+) -> None:
+    now = 0.0
+    source = _Counting(api.url)
+    kube = client.Client(source, clock=lambda: now)
+    await kube.list(objects.CLAIMS)
+    source.broken, now = True, 60.0
+    await kube.list(objects.CLAIMS)
+    await kube.list(objects.CLAIMS)
+    tried = source.times
+    api.token = "another"
+    with pytest.raises(errors.ConfigError, match="being replaced"):
+        await kube.list(objects.CLAIMS)
+    assert (tried, api.requests[-1].authorization) == (2, "Bearer 1")
+    await kube.close()
+
+
+async def test_many_requests_that_are_refused_at_once_read_the_settings_anew_once(
+    api: apiserver.FakeApiServer,
+) -> None:
+    source = _Counting(api.url)
+    kube = client.Client(source)
+    await kube.list(objects.CLAIMS)
+    api.token = "2"
+    await asyncio.gather(*(kube.list(objects.CLAIMS) for _ in range(10)))
+    assert source.times == 2
     await kube.close()
