@@ -92,21 +92,14 @@ class Publisher:
             capability.mount_flags,
             read_only=request.read_only or capability.access_mode in _READ_ONLY_MODES,
         )
-        with self._source(request.volume_id) as source, _target(request.target) as target:
-            wanted = mounts.effective_options(mountinfo.mount_of(source).options, options)
-            existing = target.mount()
-            if existing is not None:
-                self._settle_existing(request, source, target, existing, wanted)
-                return
-            if capability.access_mode is model.AccessMode.SINGLE_NODE_SINGLE_WRITER:
-                _refuse_second_target(request, source)
-            self._steps("publish.prepared")
-            if self._can_clone():
-                mounts.bind(source, target.fd, options)
-            else:
-                mounts.bind_in_two_steps(source, target.fd, options)
-            self._steps("publish.mounted")
-            self._confirm(request, source, target)
+        try:
+            with self._source(request.volume_id) as source, _target(request.target) as target:
+                self._publish(request, source, target, options)
+        except OSError as error:
+            raise errors.BackendUnavailableError(
+                f"volume {request.volume_id} cannot be mounted at {request.target}: {error.strerror}",
+                remedy="run the driver privileged, with the kubelet's directory mounted at its own path",
+            ) from error
 
     def unpublish(self, volume_id: model.VolumeId, target: Path) -> None:
         """Unmount the volume from the target path and remove the target, if empty. Missing is not an error.
@@ -145,6 +138,22 @@ class Publisher:
                 raise errors.VolumeNotFoundError(f"volume {volume_id} is not published at {volume_path}")
         return self._backend.usage(volume_id)
 
+    def _publish(self, request: PublishRequest, source: int, target: _Target, options: frozenset[str]) -> None:
+        wanted = mounts.effective_options(mountinfo.mount_of(source).options, options)
+        existing = target.mount()
+        if existing is not None:
+            self._settle_existing(request, source, target, existing, wanted)
+            return
+        if request.capability.access_mode is model.AccessMode.SINGLE_NODE_SINGLE_WRITER:
+            _refuse_second_target(request, source)
+        self._steps("publish.prepared")
+        if self._can_clone():
+            mounts.bind(source, target.fd, options)
+        else:
+            mounts.bind_in_two_steps(source, target.fd, options)
+        self._steps("publish.mounted")
+        self._confirm(request, source, target)
+
     @contextlib.contextmanager
     def _source(self, volume_id: model.VolumeId) -> Iterator[int]:
         path = self._backend.locate(volume_id)
@@ -173,7 +182,7 @@ class Publisher:
             return
         if not self._can_clone() and shown < wanted:
             # A kernel that binds in two steps was stopped between them: only take away what may not be done.
-            mounts.restrict(str(request.target), source, wanted)
+            mounts.restrict(str(mountinfo.path_of(target.fd)), source, wanted)
             return
         raise errors.VolumeExistsError(
             f"volume {request.volume_id} is published at {request.target} already, with the options "
@@ -213,25 +222,25 @@ def _parent(target: Path) -> Iterator[int]:
 @contextlib.contextmanager
 def _target(path: Path) -> Iterator[_Target]:
     try:
-        with _parent(path) as parent_fd:
-            made = False
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path.name, _TARGET_MODE, dir_fd=parent_fd)
-                made = True
-            fd = _open_directory(parent_fd, path)
-            try:
-                yield _Target(fd, parent_fd, path)
-            except BaseException:
-                if made:  # A refused publication leaves nothing behind; nobody would unpublish it.
-                    with contextlib.suppress(OSError):
-                        os.rmdir(path.name, dir_fd=parent_fd)
-                raise
-            finally:
-                os.close(fd)
+        parent_fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise errors.InvalidRequestError(
             f"the target path's parent {path.parent} is no directory", remedy="the kubelet makes it"
         ) from error
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, parent_fd)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path.name, _TARGET_MODE, dir_fd=parent_fd)
+            # A refused publication leaves nothing behind; nobody would unpublish it.
+            stack.push(lambda kind, *_: _remove_empty(parent_fd, path) if kind else None)
+        fd = _open_directory(parent_fd, path)
+        stack.callback(os.close, fd)
+        yield _Target(fd, parent_fd, path)
+
+
+def _remove_empty(parent_fd: int, path: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(path.name, dir_fd=parent_fd)
 
 
 def _open_directory(parent_fd: int, path: Path) -> int:

@@ -79,14 +79,16 @@ class Places:
         """The places for new volumes: all, or the one that the class names."""
         usable: list[tuple[int, Place]] = []
         failures: list[errors.ProvisionerError] = []
-        for place in self.all():
-            if pool_name in {"", place.pool.name}:
-                try:
-                    usable.append((place.pool.room().available, place))
-                except errors.ProvisionerError as error:
-                    place.pool.complain(error)
-                    failures.append(error)
+        for place in self._candidates(pool_name):
+            try:
+                usable.append((place.pool.room().available, place))
+            except errors.ProvisionerError as error:
+                place.pool.complain(error)
+                failures.append(error)
         return Ranking(sorted(usable, key=lambda pair: pair[0], reverse=True), failures)
+
+    def _candidates(self, pool_name: str) -> Sequence[Place]:
+        return [place for place in self.all() if pool_name in {"", place.pool.name}]
 
     def create(
         self, request_name: str, pool_name: str, describe: Callable[[ids.DirectoryId], records.Record]
@@ -101,7 +103,9 @@ class Places:
             errors.SizeOutOfRangeError: no place could hold it if it were empty.
             errors.BackendUnavailableError: no place can be used now.
         """
-        ranking = self.rank(pool_name)
+        candidates = self._candidates(pool_name)
+        # One pool needs no comparing, and looks at its room itself.
+        ranking = self.rank(pool_name) if len(candidates) > 1 else Ranking([(0, place) for place in candidates], [])
         failures = [*ranking.failures]
         for _, place in ranking.usable:
             volume = ids.DirectoryId.of(place.pool.digits(), request_name)

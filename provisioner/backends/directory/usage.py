@@ -42,9 +42,10 @@ class Meter:
         Raises:
             errors.OperationPendingError: the first measurement has not ended.
         """
+        now = self._clock()
         with self._lock:
             answer = self._answers.get(volume_id)
-            if answer is not None and answer.until > self._clock():
+            if answer is not None and answer.until > now:
                 return answer.used
             if volume_id in self._walking or len(self._walking) >= _WALKS:
                 if answer is not None:

@@ -8,7 +8,7 @@ import pytest
 from provisioner import errors, model
 from provisioner.node import mountinfo, mounts, publisher
 from tests.fakes import mounts as test_mounts
-from tests.fakes.directory_pools import directory_backend
+from tests.fakes.directory_pools import RWO, directory_backend
 from tests.unit.node import conftest
 
 RWOP = model.AccessMode.SINGLE_NODE_SINGLE_WRITER
@@ -366,3 +366,29 @@ def test_a_mount_whose_options_cannot_be_set_is_taken_back(host: conftest.Host) 
         os.close(source)
         os.close(wrong)
     assert [*mountinfo.mounts_at(target)] == []
+
+
+def test_a_mount_that_the_kernel_refuses_is_said_and_leaves_no_target(host: conftest.Host) -> None:
+    def refuse(step: str) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    volume = host.volume()
+    with pytest.raises(errors.BackendUnavailableError, match="Operation not permitted") as caught:
+        publisher.Publisher(host.backend, steps=refuse).publish(host.request(volume))
+    assert "privileged" in caught.value.remedy
+    assert [*host.pods.iterdir()] == []
+
+
+def test_an_old_kernel_repairs_below_a_kubelet_directory_that_is_a_symlink(host: conftest.Host, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "kubelet")
+    volume = host.volume()
+    asked = publisher.PublishRequest(
+        volume_id=volume, target=tmp_path / "link" / "pods" / "pod-1", capability=RWO, read_only=True
+    )
+    asked.target.mkdir()
+    test_mounts.bind(host.backend.locate(volume), asked.target)
+    _old_kernel(host).publish(asked)
+    (mount,) = mountinfo.mounts_at(host.pods / "pod-1")
+    assert mount.read_only
+    host.publisher.publish(asked)
+    host.publisher.unpublish(volume, asked.target)
