@@ -41,6 +41,3 @@ class KeyLock:
     def release(self, key: str) -> None:
         """Give the key back; it must have been acquired."""
         del self._holders[key]
-
-    def __len__(self) -> int:
-        return len(self._holders)

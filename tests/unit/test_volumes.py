@@ -177,4 +177,5 @@ def test_a_key_that_is_released_can_be_taken_again() -> None:
     locks.acquire("b", doing="making b")
     locks.release("a")
     locks.acquire("a", doing="making a once more")
-    assert len(locks) == 2
+    with pytest.raises(errors.OperationPendingError, match="making b"):
+        locks.acquire("b", doing="making b again")

@@ -34,11 +34,6 @@ class Session:
     places: dict[str, int]
 
     @property
-    def digits(self) -> str:
-        """What the ids of this pool's volumes carry."""
-        return ids.pool_digits(self.marker.pool)
-
-    @property
     def staging(self) -> int:
         """Where volumes are built."""
         return self.places["staging"]
