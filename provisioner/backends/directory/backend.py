@@ -76,13 +76,13 @@ class DirectoryBackend:
         for place in self._places.all():
             place.pool.initialise()
 
-    def purge_expired(self, *, budget: float = 60.0) -> int:
+    def purge_expired(self, *, budget: float = 5.0) -> int:
         """Remove deleted volumes whose retention is over, and what killed processes left half made.
 
         To be called every few minutes, and at the start. What is not done in time is done next time.
 
         Args:
-            budget: seconds after which no further file is removed.
+            budget: seconds after which no further file is removed; short, since the end of the process waits for it.
 
         Returns:
             How many deleted volumes were removed.
