@@ -66,8 +66,8 @@ def _until_told(unshare: subprocess.Popen[bytes]) -> None:
 
 def remove(folder: Path, cgroup: str) -> None:
     """Remove what a sandbox without processes leaves: its control groups and its folder."""
-    for hierarchy in _hierarchies():
-        _remove_cgroup(hierarchy / cgroup)
+    for top in cgroups(cgroup):
+        _remove_cgroup(top)
     if _has_mounts(folder):
         raise SystemExit(f"{folder} is not removed: something is mounted below it in this mount namespace")
     shutil.rmtree(folder, ignore_errors=True)
@@ -79,6 +79,11 @@ def remove_base(base: Path) -> None:
         opened = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
         fcntl.flock(opened, fcntl.LOCK_EX)
         base.rmdir()
+
+
+def cgroups(cgroup: str) -> list[Path]:
+    """The sandbox's control groups that there are."""
+    return [hierarchy / cgroup for hierarchy in _hierarchies() if (hierarchy / cgroup).is_dir()]
 
 
 def _hierarchies() -> list[Path]:

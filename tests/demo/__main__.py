@@ -1,0 +1,84 @@
+"""The demo's command: `python -m tests.demo [--keep] [--cluster=current] [--stop]`; `make demo` calls it."""
+
+import argparse
+import os
+import signal
+import sys
+from types import FrameType
+
+from tests.demo import stage, story, teller
+from tests.harness import errors
+
+_INTERRUPTED = 130
+
+
+def main() -> int:
+    """Play the story; 0 when every step was as told."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave the cluster up")
+    parser.add_argument("--cluster", choices=["own", "current"], default="own", help="whose cluster to play on")
+    parser.add_argument("--stop", action="store_true", help="end the clusters that were kept, and play nothing")
+    options = parser.parse_args()
+    telling = teller.Teller()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if options.stop:
+            stage.stop_kept(telling.note)
+        elif options.cluster == "current":
+            _on_the_current_cluster(telling)
+        else:
+            _on_a_cluster_of_our_own(telling, keep=options.keep)
+    except KeyboardInterrupt:
+        telling.problem("interrupted; everything that was started is taken away")
+        return _INTERRUPTED
+    except errors.HarnessError as error:
+        telling.problem(str(error))
+        return 1
+    return 0
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _on_a_cluster_of_our_own(telling: teller.Teller, *, keep: bool) -> None:
+    if stage.machine_has_a_kubelet():
+        raise errors.HarnessError(
+            "This machine runs a kubelet of its own; the demo starts nothing beside it.\n"
+            "To play the story on the cluster of your current kubeconfig: make demo CLUSTER=current"
+        )
+    if os.geteuid() != 0:
+        raise errors.HarnessError("The demo makes namespaces and mounts, so it needs root: sudo make demo")
+    telling.title("A StatefulSet gets its data back")
+    with stage.own(telling) as cluster:
+        performance = story.Story(cluster, telling)
+        try:
+            performance.play()
+            if keep:
+                performance.bring_back()
+        finally:
+            command = cluster.keep() if keep else ""
+    box = cluster.plane.sandbox
+    if keep:
+        telling.ending(f"Every step was as told, in {telling.elapsed:.0f} s. The cluster is up; look around with")
+        telling.output(f"{command} get pods,pvc,pv --all-namespaces")
+        telling.note("and end it with: make demo-stop")
+        return
+    rest = stage.left_behind(box)
+    if rest:
+        raise errors.HarnessError(f"this was left behind: {', '.join(rest)}")
+    telling.ending(f"Every step was as told, in {telling.elapsed:.0f} s. Nothing is left behind.")
+
+
+def _on_the_current_cluster(telling: teller.Teller) -> None:
+    telling.title("A StatefulSet gets its data back, on the current kubeconfig's cluster")
+    performance = story.Story(stage.Current(), telling)
+    try:
+        performance.play()
+    finally:
+        performance.clean_up()
+    telling.ending(f"Every step was as told, in {telling.elapsed:.0f} s.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

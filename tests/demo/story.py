@@ -1,0 +1,260 @@
+"""The story, and what has to be seen in it: a StatefulSet's Pods die, come back, and find what the old ones wrote."""
+
+import functools
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.demo import stage as stages
+from tests.demo import teller as tellers
+from tests.harness import errors
+
+NAMESPACE = "demo"
+DRIVER = "directory.csi.provisioner"
+_PODS = ("web-0", "web-1")
+_CLAIMS = ("www-web-0", "www-web-1")
+_SECONDS = 90.0
+_POLL_SECONDS = 0.1
+
+_RETAINED = """\
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: notes}
+spec:
+  storageClassName: standard-retain
+  accessModes: [ReadWriteOnce]
+  resources: {requests: {storage: 100Mi}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: writer}
+spec:
+  restartPolicy: Never
+  containers:
+    - name: writer
+      image: docker.io/library/busybox:1.36
+      command: [sh, -c, "echo 'keep me' >/notes/note"]
+      volumeMounts: [{name: notes, mountPath: /notes}]
+  volumes:
+    - name: notes
+      persistentVolumeClaim: {claimName: notes}
+"""
+
+
+class NotAsToldError(errors.HarnessError):
+    """Something was seen that the story does not tell, or what it tells was not seen in time."""
+
+
+class Story:
+    """One performance."""
+
+    def __init__(self, stage: stages.Stage, teller: tellers.Teller) -> None:
+        self._stage = stage
+        self._teller = teller
+
+    def play(self) -> None:
+        """Play it to the end.
+
+        Raises:
+            errors.HarnessError: a step was not as told.
+        """
+        if self._stage.fresh:
+            self._deploy()
+        else:
+            self._check_deployed()
+        self._classes()
+        self._apply()
+        written = self._pages()
+        self._delete_pods()
+        self._same_pages(written)
+        self._scale_down()
+        self._delete_policy()
+        self._retain_policy()
+
+    def bring_back(self) -> None:
+        """Scale up again, for somebody who wants to look around."""
+        with self._teller.step("For you to look around: two replicas again"):
+            self._show("scale", "statefulset/web", "--replicas=2")
+            self._until("both Pods are Ready", self._ready)
+            self._show("get", "pods,pvc")
+
+    def clean_up(self) -> None:
+        """Take away what the story made on a cluster that stays."""
+        with self._teller.step("Cleaning up"):
+            for volume in self._get("pv")["items"]:
+                claim = volume["spec"].get("claimRef", {})
+                if claim.get("namespace") == NAMESPACE and volume["spec"].get("csi", {}).get("driver") == DRIVER:
+                    policy = json.dumps({"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
+                    self._stage.kubectl("patch", "pv", volume["metadata"]["name"], "--patch", policy)
+            self._stage.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", seconds=120)
+
+    # The steps.
+
+    def _deploy(self) -> None:
+        with self._teller.step("Deploy the provisioner"):
+            self._show("apply", "--server-side", "--validate=strict", "-k", stages.OVERLAY, namespace="")
+            space = "provisioner-system"
+            rollout = ("rollout", "status", "daemonset/provisioner-node", "--timeout=90s")
+            self._show(*rollout, namespace=space, seconds=100)
+            self._show("get", "pods", namespace=space)
+            self._until(
+                "the kubelet knows the driver", lambda: DRIVER in self._stage.kubectl("get", "csinode", "-o", "yaml")
+            )
+
+    def _check_deployed(self) -> None:
+        with self._teller.step("The provisioner is deployed"):
+            drivers = [item["metadata"]["name"] for item in self._get("csidriver")["items"]]
+            if DRIVER not in drivers:
+                raise NotAsToldError(
+                    f"this cluster has no CSIDriver {DRIVER}; first: kubectl apply -k {stages.OVERLAY}"
+                )
+            self._show("get", "csidriver", DRIVER, namespace="")
+
+    def _classes(self) -> None:
+        with self._teller.step("A StorageClass `standard`, and two more"):
+            self._show("get", "storageclass", namespace="")
+            standard = self._get("storageclass", "standard")
+            self._expect("the driver behind `standard`", DRIVER, standard["provisioner"])
+
+    def _apply(self) -> None:
+        with self._teller.step("A StatefulSet `web` with a volumeClaimTemplate `www`: 2 replicas, 1Gi each"):
+            self._stage.kubectl("create", "namespace", NAMESPACE)
+            self._show("apply", "--validate=strict", "-f", "deploy/examples/statefulset.yaml")
+            for claim in _CLAIMS:
+                self._until(f"claim {claim} is Bound", functools.partial(self._is_bound, claim))
+            self._until("both Pods are Ready", self._ready)
+            self._show("get", "pvc")
+            self._show("get", "pods,pv")
+            for claim in _CLAIMS:
+                found = self._get("pvc", claim)
+                self._expect(f"the size of {claim}", "1Gi", found["status"]["capacity"]["storage"])
+                self._expect(f"the access modes of {claim}", ["ReadWriteOnce"], found["status"]["accessModes"])
+
+    def _pages(self) -> dict[str, str]:
+        with self._teller.step("Each Pod wrote `hello $(hostname)` to its volume, and serves it on port 80"):
+            pages = {pod: self._page(pod) for pod in _PODS}
+            for pod, uid in self._uids().items():
+                self._expect(f"what {pod} serves", f"hello {pod}\nwritten by Pod {uid}\n", pages[pod])
+            self._teller.seen("hello web-0, hello web-1: each page names the Pod that wrote it")
+            return pages
+
+    def _delete_pods(self) -> None:
+        with self._teller.step("Both Pods are deleted, and come back with the same names"):
+            old = self._uids()
+            self._show("delete", "pod", *_PODS)
+            self._until("both Pods are back and Ready", lambda: self._ready() and not self._same(old))
+            self._show("get", "pods")
+            for pod, uid in self._uids().items():
+                self._teller.seen(f"{pod} is another Pod now: {uid} instead of {old[pod]}")
+
+    def _same_pages(self, written: dict[str, str]) -> None:
+        with self._teller.step("They still serve what the old Pods wrote"):
+            for pod in _PODS:
+                page = self._page(pod)
+                self._expect(f"what {pod} serves", written[pod], page)
+                if self._uids()[pod] in page:
+                    raise NotAsToldError(f"{pod} serves a page of its own, not the old Pod's")
+            self._teller.seen("hello web-0, hello web-1, written by the old Pods")
+
+    def _scale_down(self) -> None:
+        with self._teller.step("Scaled to 0, the claims stay"):
+            self._show("scale", "statefulset/web", "--replicas=0")
+            self._until("the Pods are gone", lambda: not self._get("pods")["items"])
+            self._show("get", "pods,pvc")
+            for claim in _CLAIMS:
+                self._expect(f"the phase of {claim}", "Bound", self._phase(claim))
+
+    def _delete_policy(self) -> None:
+        with self._teller.step("Reclaim policy Delete: with the claim goes its volume"):
+            volume = self._volume("www-web-1")
+            self._show("delete", "pvc", "www-web-1")
+            self._until(
+                "the PersistentVolume is gone", lambda: volume not in self._stage.kubectl("get", "pv", "-o", "name")
+            )
+            self._show("get", "pv", namespace="")
+            self._expect("the phase of www-web-0", "Bound", self._phase("www-web-0"))
+
+    def _retain_policy(self) -> None:
+        with self._teller.step("Reclaim policy Retain: the volume outlives its claim, with what is in it"):
+            self._teller.command(
+                "kubectl apply -f -   # a claim `notes` of class standard-retain, a Pod that writes a note"
+            )
+            self._teller.output(
+                self._stage.kubectl("apply", "-n", NAMESPACE, "--validate=strict", "-f", "-", stdin=_RETAINED)
+            )
+            self._until("the note is written", lambda: self._get("pod", "writer")["status"]["phase"] == "Succeeded")
+            volume = self._volume("notes")
+            self._show("delete", "pod/writer", "pvc/notes")
+            released = "the PersistentVolume is Released"
+            self._until(released, lambda: self._get("pv", volume)["status"]["phase"] == "Released")
+            self._show("get", "pv", namespace="")
+            note = self._stage.read_volume(self._get("pv", volume)["spec"]["csi"]["volumeHandle"], "note")
+            if note is not None:
+                self._expect("the note on the node's disk", "keep me\n", note)
+                self._teller.seen("the note is still on the node's disk")
+
+    # What the steps are made of.
+
+    def _show(self, *arguments: str, namespace: str = NAMESPACE, seconds: float = 60) -> None:
+        scope = ["-n", namespace] if namespace else []
+        self._teller.command(" ".join(["kubectl", *scope, *arguments]))
+        self._teller.output(self._stage.kubectl(*scope, *arguments, seconds=seconds))
+
+    def _get(self, *arguments: str) -> Any:
+        return json.loads(self._stage.kubectl("-n", NAMESPACE, "get", *arguments, "-o", "json"))
+
+    def _page(self, pod: str) -> str:
+        path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:80/proxy/"
+        self._teller.command(f"kubectl get --raw {path}")
+        page = self._stage.kubectl("get", "--raw", path)
+        self._teller.output(page)
+        return page
+
+    def _uids(self) -> dict[str, str]:
+        return {pod: self._get("pod", pod)["metadata"]["uid"] for pod in _PODS}
+
+    def _same(self, old: dict[str, str]) -> bool:
+        now = self._uids()
+        return any(now[pod] == old[pod] for pod in _PODS)
+
+    def _ready(self) -> bool:
+        ready = {
+            pod["metadata"]["name"]
+            for pod in self._get("pods")["items"]
+            for condition in pod["status"].get("conditions", ())
+            if (condition["type"], condition["status"]) == ("Ready", "True")
+            and "deletionTimestamp" not in pod["metadata"]
+        }
+        return ready >= set(_PODS)
+
+    def _phase(self, claim: str) -> str:
+        claims = self._stage.kubectl("-n", NAMESPACE, "get", "pvc", claim, "--ignore-not-found", "-o", "json")
+        return json.loads(claims)["status"].get("phase", "") if claims.strip() else ""
+
+    def _is_bound(self, claim: str) -> bool:
+        return self._phase(claim) == "Bound"
+
+    def _volume(self, claim: str) -> str:
+        name = str(self._get("pvc", claim)["spec"].get("volumeName", ""))
+        if not re.fullmatch(r"pvc-[0-9a-f-]{36}", name):
+            raise NotAsToldError(f"claim {claim} names no volume of ours: {name!r}")
+        return name
+
+    def _until(self, what: str, condition: Callable[[], bool]) -> None:
+        started = time.monotonic()
+        while not condition():
+            if time.monotonic() - started > _SECONDS:
+                raise NotAsToldError(f"not seen within {_SECONDS:.0f} s: {what}\n{self._circumstances()}")
+            time.sleep(_POLL_SECONDS)
+        self._teller.seen(f"{what} ({time.monotonic() - started:.1f} s)")
+
+    def _expect(self, what: str, expected: object, actual: object) -> None:
+        if expected != actual:
+            raise NotAsToldError(f"{what}: expected {expected!r}, saw {actual!r}\n{self._circumstances()}")
+
+    def _circumstances(self) -> str:
+        events = ("-n", NAMESPACE, "get", "events", "--sort-by=.lastTimestamp")
+        logs = ("-n", "provisioner-system", "logs", "daemonset/provisioner-node", "--tail=30")
+        return f"{self._stage.kubectl(*events)}\n{self._stage.kubectl(*logs)}"
