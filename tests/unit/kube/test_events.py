@@ -191,6 +191,16 @@ async def test_a_lost_event_stops_no_later_one(api: apiserver.FakeApiServer, rec
     assert [event["message"] for event in api.list(objects.EVENTS)] == ["kept"]
 
 
+async def test_a_count_whose_answer_was_lost_is_read_again(
+    api: apiserver.FakeApiServer, recorder: events.Recorder
+) -> None:
+    api.faults.add(Fault(verb="patch", effect=Effect.RESET, after=True))
+    for _ in range(3):
+        recorder.record(_CLAIM, "Normal", "R", "m")
+    await recorder.flush(5)
+    assert [event["count"] for event in api.list(objects.EVENTS)] == [3]
+
+
 async def test_a_flush_does_not_wait_for_ever(make_recorder: Callable[[], events.Recorder]) -> None:
     recorder = make_recorder()
     recorder.record(_CLAIM, "Normal", "R", "nobody writes it")
