@@ -13,6 +13,7 @@ could not finish any more.
 import asyncio
 import enum
 import importlib.metadata
+import re
 from collections.abc import Callable
 
 from provisioner import csiclient, errors, health, metrics, settings, supervise, volumes, workpool
@@ -27,9 +28,10 @@ from provisioner.node import service as node_service
 _GRACE_SECONDS = 9.0
 _WATCHER_DRAIN_SECONDS = 5.0
 _CSI_DRAIN_SECONDS = 2.0
-_PURGE_SECONDS = 300.0
+_PURGE_SECONDS = 60.0
 # What the pools get to be made before the driver answers calls; a disk that hangs holds nothing else up.
 _POOLS_SECONDS = 5.0
+_POOL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class Role(enum.Enum):
@@ -86,6 +88,11 @@ def check(role: Role, loaded: settings.Settings) -> None:
     if not stranger and not pools.pool:
         faults.append("--pool: name at least one, such as default=/var/lib/provisioner/pool")
     faults.extend(f"--pool: {path} is not an absolute path" for path in pools.pool.values() if not path.is_absolute())
+    faults.extend(
+        f"--pool: {name!r} is not a name of lower-case letters, digits and '-'"
+        for name in pools.pool
+        if not _POOL_NAME.fullmatch(name)
+    )
     if role is not Role.CONTROLLER and not loaded[settings.Node].node_name:
         faults.append("--node-name: say on which node this is (in a Pod: the downward API's spec.nodeName)")
     if role is Role.CONTROLLER and not stranger and not pools.shared_pools:
@@ -133,6 +140,7 @@ def _backend(role: Role, loaded: settings.Settings, measured: metrics.Metrics) -
             pools=pools.pool,
             topology_key=f"topology.{loaded[settings.Driver].driver_name}/node",
             node_name=own_node,
+            memory=loaded[settings.Driver].csi_socket.parent,
             trash_retention=pools.trash_retention,
         ),
         measured,

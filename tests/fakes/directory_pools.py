@@ -39,6 +39,7 @@ def directory_backend(
     steps: Callable[[str], None] = lambda _step: None,
     measured: metrics.Metrics | None = None,
     spare: int = 0,
+    memory: Path | None = None,
     initialise: bool = True,
 ) -> backend.DirectoryBackend:
     """A backend whose pools are directories of these names below `root`."""
@@ -49,6 +50,7 @@ def directory_backend(
             node_name=node,
             node_uid="uid-1" if node else "",
             spare=spare,
+            memory=memory,
         ),
         measured or metrics.Metrics(),
         clock=clock or Clock(),

@@ -117,8 +117,9 @@ def test_wrong_settings_end_the_program_with_every_fault_named() -> None:
 
 
 def test_settings_that_do_not_go_together_are_refused_with_the_way_out() -> None:
-    ended = run("controller", "--pool=default=relative")
+    ended = run("controller", "--pool=Default/..=relative")
     assert ended.returncode == 2
+    assert "--pool: 'Default/..' is not a name of lower-case letters, digits and '-'" in ended.stderr
     assert "--pool: relative is not an absolute path" in ended.stderr
     assert "--shared-pools: without it the pools are a node's own" in ended.stderr
 

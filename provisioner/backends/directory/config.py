@@ -20,6 +20,7 @@ class DirectoryConfig:
         ratio: how many times its size a pool may promise; above 1 a full pool takes its volumes by surprise.
         spare: bytes of each pool that are never promised.
         default_size: bytes of a volume whose claim asks for no size.
+        memory: a directory outside of the pools, in which the node remembers which pools it had; None: nowhere.
         trash_retention: how long a deleted volume is kept.
     """
 
@@ -30,4 +31,5 @@ class DirectoryConfig:
     ratio: float = 1.0
     spare: int = 0
     default_size: int = model.GIB
+    memory: Path | None = None
     trash_retention: datetime.timedelta = datetime.timedelta(days=1)

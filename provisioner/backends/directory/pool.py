@@ -9,13 +9,14 @@ processes may work on a pool at once.
 import contextlib
 import datetime
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import structlog
 
 from provisioner import errors, metrics
-from provisioner.backends.directory import config, faults, files, ids, ledger, marker, records, session
+from provisioner.backends.directory import config, faults, files, ids, ledger, marker, memory, records, session
 from provisioner.backends.directory import room as rooms
 
 _log = structlog.get_logger(__name__)
@@ -48,7 +49,9 @@ class Pool:
         self._clock = clock
         self._quarantined: dict[ids.DirectoryId, str] = {}
         self._complaint = ""
+        self._memory = memory.Memory(settings.memory)
         self._uuid = ""
+        self._recognising = threading.Lock()
 
     def initialise(self) -> None:
         """Make the pool where its directory is empty, or missing in an existing parent. Idempotent.
@@ -68,9 +71,19 @@ class Pool:
                 ) from error
             root = session.open_root(self.name, self.path)
             try:
+                self._refuse_remembered(root)
                 marker.make_pool(root, name=self.name, path=str(self.path), now=self._clock())
             finally:
                 os.close(root)
+
+    def _refuse_remembered(self, root: int) -> None:
+        remembered = self._memory.recall(self.name)
+        if remembered and not files.exists(root, marker.NAME):
+            raise errors.BackendUnavailableError(
+                f"pool {self.name}: no new pool is made in {self.path}: this node had pool {remembered} there, so its "
+                "filesystem is not mounted, or was wiped",
+                remedy=f"mount it; to begin anew without its volumes, remove {self._memory.place(self.name)}",
+            )
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[session.Session]:
@@ -81,14 +94,29 @@ class Pool:
             errors.InsufficientCapacityError: its filesystem became full on the way.
         """
         with faults.translated(self.name), session.opened(self.name, self.path) as opened:
-            if self._uuid and opened.marker.pool != self._uuid:
-                raise errors.BackendUnavailableError(
-                    f"pool {self.name}: {self.path} holds another pool than before, {opened.marker.pool} "
-                    f"instead of {self._uuid}: the disk was replaced",
-                    remedy="mount the right one, or restart the driver to use the new one",
-                )
-            self._uuid = opened.marker.pool
+            self._recognise(opened.marker.pool)
             yield opened
+
+    def _recognise(self, pool: str) -> None:
+        """Refuse another pool than the one that was here before; remember one that is new.
+
+        Raises:
+            errors.BackendUnavailableError: it is another one, or cannot be remembered.
+        """
+        if pool == self._uuid:
+            return
+        with self._recognising:
+            known = self._uuid or self._memory.recall(self.name)
+            if not known:
+                self._memory.keep(self.name, pool)
+                known = pool
+        if known != pool:
+            raise errors.BackendUnavailableError(
+                f"pool {self.name}: {self.path} holds another pool than before, {pool} instead of {known}: "
+                "the disk was replaced",
+                remedy=f"mount the right one; to use the new one, remove {self._memory.place(self.name)} and restart",
+            )
+        self._uuid = pool
 
     def digits(self) -> str:
         """What the ids of this pool's volumes carry.

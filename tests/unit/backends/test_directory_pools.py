@@ -134,6 +134,49 @@ def test_a_disk_that_was_replaced_by_another_pool_is_refused(disk: Path, tmp_pat
             call()
 
 
+def test_a_disk_that_did_not_come_up_after_a_restart_gets_no_new_pool_in_its_place(disk: Path, tmp_path: Path) -> None:
+    (disk / "fast").mkdir()
+    mounts.mount_image(mounts.image(tmp_path / "image"), disk / "fast")
+    made = directory_backend(disk, memory=tmp_path).create(request())
+    mounts.unmount(disk / "fast")
+
+    restarted = directory_backend(disk, memory=tmp_path, initialise=False)
+    with pytest.raises(errors.BackendUnavailableError, match="no new pool is made") as caught:
+        restarted.initialise()
+    assert f"remove {tmp_path}/pool-fast" in caught.value.remedy
+    assert [*(disk / "fast").iterdir()] == []
+
+    mounts.mount_image(tmp_path / "image", disk / "fast")
+    restarted.initialise()
+    assert restarted.get(made.id) == made
+
+
+def test_a_disk_that_was_replaced_while_nobody_looked_is_refused(disk: Path, tmp_path: Path) -> None:
+    (disk / "fast").mkdir()
+    for name in ("one", "two"):
+        mounts.mount_image(mounts.image(tmp_path / name), disk / "fast")
+        directory_backend(disk)
+        mounts.unmount(disk / "fast")
+    mounts.mount_image(tmp_path / "one", disk / "fast")
+    directory_backend(disk, memory=tmp_path).probe()
+    mounts.unmount(disk / "fast")
+    mounts.mount_image(tmp_path / "two", disk / "fast")
+
+    restarted = directory_backend(disk, memory=tmp_path, initialise=False)
+    with pytest.raises(errors.BackendUnavailableError, match="the disk was replaced") as caught:
+        restarted.probe()
+    assert "mount the right one" in caught.value.remedy
+
+    (tmp_path / "pool-fast").unlink()
+    directory_backend(disk, memory=tmp_path, initialise=False).probe()
+
+
+def test_a_pool_that_cannot_be_remembered_is_refused(disk: Path, tmp_path: Path) -> None:
+    backend = directory_backend(disk, memory=tmp_path / "missing")
+    with pytest.raises(errors.BackendUnavailableError, match="cannot be remembered"):
+        backend.probe()
+
+
 def test_a_volume_of_a_pool_that_is_not_here_is_not_taken_for_deleted(pool: Pool, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     foreign = directory_backend(tmp_path / "elsewhere").create(request())
