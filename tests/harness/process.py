@@ -36,6 +36,21 @@ def children(pid: int) -> Iterator[int]:
                     yield int(entry.name)
 
 
+def descendants(pid: int) -> Iterator[int]:
+    """The processes below `pid`, of every generation."""
+    for child in list(children(pid)):
+        yield child
+        yield from descendants(child)
+
+
+def command_line(pid: int) -> str:
+    """A process's command line; empty where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
 class Component:
     """A component that runs in a sandbox.
 
