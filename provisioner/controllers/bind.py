@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from provisioner import metrics
-from provisioner.controllers import names, pulse, world
+from provisioner.controllers import claims, names, pulse, world
 from provisioner.kube import client as kube_client
 from provisioner.kube import clock, objects
 from provisioner.kube import errors as kube_errors
@@ -24,6 +24,9 @@ from provisioner.kube import errors as kube_errors
 _LARGEST_BATCH = 500
 _PATCHES_AT_ONCE = 16
 _LAST_SECONDS = 1.0
+
+# A binder that takes longer to answer a pulse is behind with its writes.
+_BUSY_SECONDS = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -122,6 +125,7 @@ class Binder:
         return False
 
     async def _bind(self, batch: list[Pair]) -> None:
+        begun = self._clock.time()
         try:
             answered = await self._pulse.beat()
         except kube_errors.ForbiddenError as error:
@@ -135,8 +139,27 @@ class Binder:
             _log.info("claims are left to the kube-controller-manager's binder", count=len(batch))
             self._count(Outcome.LEFT, len(batch))
             return
+        busy = self._clock.time() - begun > _BUSY_SECONDS
         for pair in batch:
-            self._spawn(self._bind_one(pair))
+            if busy and not self._is_asked_for(pair):
+                self._put_off(pair)
+            else:
+                self._spawn(self._bind_one(pair))
+
+    def _is_asked_for(self, pair: Pair) -> bool:
+        """Whether the binder has written its wish for a volume: it is not about to change the claim then."""
+        meta = pair.claim.metadata
+        now = self._known.claim(meta.namespace, meta.name, meta.uid)
+        return now is not None and bool(claims.asked_of(now))
+
+    def _put_off(self, pair: Pair) -> None:
+        """Bind the claim with the next batch.
+
+        A busy binder may have its wish for a volume ready, and wait for its turn to write it: it would find the claim
+        changed, and warn the user. Its writes have an order, so those that waited are done by the next answer.
+        """
+        self._waiting.append((self._clock.time(), pair))
+        self._wake.set()
 
     async def _bind_one(self, pair: Pair) -> None:
         async with self._slots:

@@ -51,8 +51,8 @@ async def _bind(plane: harness.ControlPlane, seconds: float) -> loads.Load:
     return load
 
 
-def _warnings(load: loads.Load) -> collections.Counter[str]:
-    return collections.Counter(event.reason for event in load.warnings)
+def _warnings(load: loads.Load) -> list[str]:
+    return [f"{event.involved_object.name}: {event.reason}: {event.message}" for event in load.warnings]
 
 
 def _assert_one_volume_each(plane: harness.ControlPlane, ours: program.Program) -> None:
@@ -71,16 +71,17 @@ async def test_a_fast_binder_beside_us_ends_with_every_claim_bound_to_one_volume
     ours = _start(fast_plane)
     load = await _bind(fast_plane, seconds=60)
     assert [name for name, life in load.lives.items() if life.lost] == []
-    assert "ClaimLost" not in _warnings(load)
+    assert [text for text in _warnings(load) if "ClaimLost" in text] == []
     _assert_one_volume_each(fast_plane, ours)
 
 
+@pytest.mark.timeout(300)
 async def test_an_overloaded_binder_loses_no_claim_and_is_not_disturbed(slow_plane: harness.ControlPlane) -> None:
     ours = _start(slow_plane)
     await _make_foreign_volumes(slow_plane)
     load = await _bind(slow_plane, seconds=180)
     assert [name for name, life in load.lives.items() if life.lost] == []
-    assert _warnings(load) == {}
+    assert _warnings(load) == []
     _assert_one_volume_each(slow_plane, ours)
 
 
@@ -90,7 +91,7 @@ async def test_the_plain_way_is_slow_and_just_as_right(fast_plane: harness.Contr
     ours = program.Program(fast_plane)
     ours.start("--log-level=warning", "--binding=controller")
     load = await _bind(fast_plane, seconds=90)
-    assert _warnings(load) == {}
+    assert _warnings(load) == []
     assert ours.metric('provisioner_bind_total{outcome="eager"}') == 0
     _assert_one_volume_each(fast_plane, ours)
 

@@ -7,7 +7,7 @@ import pytest
 
 from provisioner.controllers import names
 from provisioner.kube import objects
-from tests.fakes import apiserver
+from tests.fakes import apiserver, clock
 from tests.unit.controllers import conftest
 
 Cluster = conftest.Cluster
@@ -126,6 +126,33 @@ async def test_a_binder_that_does_not_answer_gets_the_claims_and_no_claim_is_tou
     await cluster.until(lambda: _outcome(cluster, "left-to-binder") == 1)
     await cluster.until(lambda: not cluster.markers())
     assert [write for write in _writes(cluster) if write[1] == "persistentvolumeclaims"] == []
+
+
+async def test_a_busy_binder_gets_time_to_write_its_own_wish_first(cluster: Cluster) -> None:
+    time = clock.FakeClock()
+    await cluster.start(time)
+    for name in ("asked", "silent"):
+        cluster.add_claim(name)
+    await cluster.until(lambda: len(cluster.volumes()) == 2)
+    cluster.ask("asked")
+    await asyncio.sleep(0.05)
+    time.advance(0)
+    await cluster.until(cluster.markers)
+    time.advance(2)
+    _answer(cluster)
+    await cluster.until(lambda: cluster.phase("asked") == "Bound")
+    assert "volumeName" not in cluster.claim("silent")["spec"]
+    time.advance(0)
+    await cluster.until(lambda: any(one["status"]["phase"] == "Pending" for one in cluster.markers()))
+    _answer(cluster)
+    await cluster.until(lambda: cluster.phase("silent") == "Bound")
+
+
+def _answer(cluster: Cluster) -> None:
+    for marker in cluster.markers():
+        cluster.api.patch(
+            objects.VOLUMES, marker["metadata"]["name"], {"status": {"phase": "Available"}}, subresource="status"
+        )
 
 
 async def test_a_claim_that_was_bound_while_the_pulse_was_out_is_left_alone(cluster: Cluster) -> None:
