@@ -57,14 +57,14 @@ def _on_a_cluster_of_our_own(telling: teller.Teller, *, keep: bool) -> None:
             if keep:
                 performance.bring_back()
         finally:
-            command = cluster.keep() if keep else ""
-    box = cluster.plane.sandbox
+            if keep:
+                telling.title("The cluster is up; look around with the first command, end it with the second")
+                telling.command(f"{cluster.keep()} get pods,pvc,pv --all-namespaces")
+                telling.command("make demo-stop")
     if keep:
-        telling.ending(f"Every step was as told, in {telling.elapsed:.0f} s. The cluster is up; look around with")
-        telling.output(f"{command} get pods,pvc,pv --all-namespaces")
-        telling.note("and end it with: make demo-stop")
+        telling.ending(f"Every step was as told, in {telling.elapsed:.0f} s.")
         return
-    rest = stage.left_behind(box)
+    rest = stage.left_behind(cluster.plane.sandbox)
     if rest:
         raise errors.HarnessError(f"this was left behind: {', '.join(rest)}")
     telling.ending(f"Every step was as told, in {telling.elapsed:.0f} s. Nothing is left behind.")

@@ -39,6 +39,7 @@ class Sandbox:
             self.folder = Path(tempfile.mkdtemp(dir=base, prefix="")).resolve()
             self.cgroup = _cgroup(self.folder)
             self._keeper = _start_keeper(self.folder, self.cgroup)
+        self._kept = False
         self.components: dict[str, process.Component] = {}
         (self.folder / "logs").mkdir()
         try:
@@ -121,13 +122,16 @@ class Sandbox:
 
     def keep(self) -> int:
         """Let the sandbox outlive this process; the pid to send SIGTERM to when it is no longer wanted."""
+        self._kept = True
         if self._keeper.stdin is not None:
             self._keeper.stdin.write(keeper.KEEP)
             self._keeper.stdin.close()
         return self._keeper.pid
 
     def close(self) -> None:
-        """End the sandbox and everything in it; once more is harmless."""
+        """End the sandbox and everything in it, unless it is kept; once more is harmless."""
+        if self._kept:
+            return
         if self._keeper.stdin is not None:
             self._keeper.stdin.close()
         try:
