@@ -1,9 +1,12 @@
 """Deletes the volumes whose claims are gone, by the PersistentVolume's reclaim policy.
 
-The order is the stock provisioner's: DeleteVolume, then the PersistentVolume, then our finalizer, so that whatever
-is cut short is found again. The binder marks a volume Released when it comes to it; a claim that is gone is gone
-all the same, so we look for ourselves. Before anything is deleted, claim and volume are read live: a cache is late,
-and what it does not know any more may have been changed to Retain a moment ago.
+The order is DeleteVolume, our finalizer, the PersistentVolume, so that whatever is cut short is found again: a volume
+that was released is looked at as long as its object is there. (The stock provisioner drops its finalizer last, and so
+changes the object under the hands of the controller that removes Kubernetes' own.)
+
+The binder marks a volume Released when it comes to it; a claim that is gone is gone all the same, so we look for
+ourselves. Before anything is deleted, claim and volume are read live: a cache is late, and what it does not know any
+more may have been changed to Retain a moment ago.
 """
 
 import structlog
@@ -35,6 +38,7 @@ class Reclaimer:
         self._kit = kit
         self._own_place = own_place
         self._emptied: set[str] = set()
+        self._deleted: set[str] = set()
         self._refused: dict[str, int] = {}
         self.queue = kit.queue("reclaim", self.handle)
 
@@ -57,6 +61,7 @@ class Reclaimer:
     def volume_gone(self, volume: objects.PersistentVolume) -> None:
         """A PersistentVolume is gone for good."""
         self._emptied.discard(volume.metadata.uid)
+        self._deleted.discard(volume.metadata.uid)
         self._refused.pop(volume.metadata.name, None)
 
     def _is_ours(self, volume: objects.PersistentVolume) -> bool:
@@ -77,7 +82,7 @@ class Reclaimer:
     def _is_due(self, volume: objects.PersistentVolume) -> bool:
         """Whether the volume might have lost its claim, as far as the caches know."""
         reference, meta = volume.spec.claim_ref, volume.metadata
-        if reference is None or not reference.uid:
+        if reference is None or not reference.uid or meta.uid in self._deleted:
             return False
         if meta.deletion_timestamp is not None and names.VOLUME_FINALIZER not in meta.finalizers:
             return False
@@ -90,7 +95,7 @@ class Reclaimer:
     async def handle(self, name: str) -> queue.Outcome:
         """Work on one volume, as the queue asks."""
         seen = self._kit.known.volumes.get(name)
-        if seen is None or not self._is_ours(seen):
+        if seen is None or not self._is_ours(seen) or not self._is_due(seen):
             return queue.done()
         try:
             await self._reclaim(seen)
@@ -137,9 +142,10 @@ class Reclaimer:
             self._emptied.add(meta.uid)
         if volume.status.phase not in _LET_GO:
             await self._release(volume)
+        await self._drop_finalizer(volume)
         if meta.deletion_timestamp is None:
             await self._kit.client.delete(objects.VOLUMES, meta.name, uid=meta.uid)
-        await self._drop_finalizer(volume)
+        self._deleted.add(meta.uid)
 
     def _refuse_attached(self, volume: objects.PersistentVolume) -> None:
         if self._kit.known.attachments is None:

@@ -129,14 +129,17 @@ class Bench:
 
 
 async def _measure(
-    plane: control_plane.ControlPlane, count: int, flags: Sequence[str], say: Callable[[str], None]
+    plane: control_plane.ControlPlane, given: argparse.Namespace, say: Callable[[str], None]
 ) -> list[Result]:
     program.register_node(plane)
     program.add_class(plane, _CLASS)
     ours = program.Program(plane)
-    ours.start("--log-level=warning", *flags)
+    ours.start("--log-level=warning", *given.flag)
+    count: int = given.claims
     results = []
-    async with loads.open_load(plane.kubeconfig, namespace="default", class_name=_CLASS) as load:
+    async with loads.open_load(
+        plane.kubeconfig, namespace="default", class_name=_CLASS, creators=given.creators
+    ) as load:
         bench = Bench(plane, ours, load)
         say(f"{count} claims at once")
         results.append(await bench.burst("at once", count))
@@ -176,13 +179,14 @@ def main() -> None:
     """Run it all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--claims", type=int, default=1000)
+    parser.add_argument("--creators", type=int, default=loads.CREATORS, help="claims being made at a time")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     parser.add_argument(
         "--flag", action="append", default=[], help="a flag for our program, as in --binding=controller"
     )
     given = parser.parse_args()
     with control_plane.running() as plane, plane.sandbox.network():
-        results = asyncio.run(_measure(plane, given.claims, given.flag, lambda text: print(f"… {text}", flush=True)))
+        results = asyncio.run(_measure(plane, given, lambda text: print(f"… {text}", flush=True)))
     show(results)
     if given.json is not None:
         figures: list[dict[str, Any]] = [dataclasses.asdict(one) for one in results]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from provisioner.kube import cache, client, config, objects
 
-# As many requests at once as an eager deployment tool would have under way.
-_CREATORS = 8
+CREATORS = 4
+"""As many requests at once as an eager deployment tool would have under way."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -32,12 +32,13 @@ class Life:
 class Load:
     """The claims of one benchmark; an `open_load` makes it."""
 
-    def __init__(self, kube: client.Client, *, namespace: str, class_name: str) -> None:
+    def __init__(self, kube: client.Client, *, namespace: str, class_name: str, creators: int = CREATORS) -> None:
         self.kube = kube
         self.lives: dict[str, Life] = {}
         self.warnings: list[objects.Event] = []
         self._namespace = namespace
         self._class_name = class_name
+        self._creators = creators
         self._changed = asyncio.Event()
         self._claims = cache.Cache(kube, objects.CLAIMS, namespace=namespace)
         self._volumes = cache.Cache(kube, objects.VOLUMES)
@@ -61,7 +62,7 @@ class Load:
 
     async def create_many(self, count: int, prefix: str = "claim") -> None:
         """Make so many claims as fast as the API server takes them."""
-        slots = asyncio.Semaphore(_CREATORS)
+        slots = asyncio.Semaphore(self._creators)
 
         async def one(number: int) -> None:
             async with slots:
@@ -78,7 +79,7 @@ class Load:
 
     async def delete_all(self) -> None:
         """Delete every claim that is there."""
-        slots = asyncio.Semaphore(_CREATORS)
+        slots = asyncio.Semaphore(self._creators)
 
         async def one(name: str) -> None:
             async with slots:
@@ -136,10 +137,12 @@ class Load:
 
 
 @asynccontextmanager
-async def open_load(kubeconfig: Path, *, namespace: str, class_name: str) -> AsyncIterator[Load]:
+async def open_load(
+    kubeconfig: Path, *, namespace: str, class_name: str, creators: int = CREATORS
+) -> AsyncIterator[Load]:
     """A load that listens."""
     kube = client.Client(config.load(kubeconfig))
-    load = Load(kube, namespace=namespace, class_name=class_name)
+    load = Load(kube, namespace=namespace, class_name=class_name, creators=creators)
     running = [asyncio.create_task(one.run()) for one in load.caches()]
     try:
         await asyncio.gather(*(one.synced.wait() for one in load.caches()))

@@ -38,7 +38,7 @@ async def test_a_deleted_claim_takes_its_volume_with_it_without_waiting_for_the_
     assert cluster.counted("controller_persistentvolume_delete_total", **{"class": "fast"}) == 1.0
 
 
-async def test_the_driver_is_asked_first_then_the_object_deleted_and_the_finalizer_dropped(cluster: Cluster) -> None:
+async def test_the_driver_is_asked_first_then_the_finalizer_dropped_and_the_object_deleted(cluster: Cluster) -> None:
     await cluster.start()
     name = await _bound(cluster)
     cluster.csi.gate.clear()
@@ -50,7 +50,7 @@ async def test_the_driver_is_asked_first_then_the_object_deleted_and_the_finaliz
     cluster.csi.gate.set()
     await cluster.until(lambda: _is_gone(cluster, name))
     done = [(r.verb, r.subresource) for r in cluster.api.requests if r.verb in writes and r.name == name]
-    assert done == [("patch", "status"), ("delete", ""), ("patch", "")]
+    assert done == [("patch", "status"), ("patch", ""), ("delete", "")]
 
 
 async def test_foreign_finalizers_are_left_alone(cluster: Cluster) -> None:
