@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +29,9 @@ class Stage(Protocol):
     fresh: bool
     """Whether the program has yet to be deployed there."""
 
+    namespace: str
+    """Where the story is played: one that is nobody else's, for it is deleted with all that is in it."""
+
     def kubectl(self, *arguments: str, stdin: str = "", seconds: float = 60) -> str:
         """What kubectl prints.
 
@@ -43,6 +47,7 @@ class Own:
     """A cluster of one node in a sandbox."""
 
     fresh = True
+    namespace = "demo"
 
     def __init__(self, plane: control_plane.ControlPlane) -> None:
         self.plane = plane
@@ -72,6 +77,7 @@ class Current:
     fresh = False
 
     def __init__(self) -> None:
+        self.namespace = f"provisioner-demo-{uuid.uuid4().hex[:8]}"
         found = shutil.which("kubectl")
         self._kubectl = found or str(tools.find()["kubectl"])
 

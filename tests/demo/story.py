@@ -11,7 +11,6 @@ from tests.demo import stage as stages
 from tests.demo import teller as tellers
 from tests.harness import errors
 
-NAMESPACE = "demo"
 DRIVER = "directory.csi.provisioner"
 _PODS = ("web-0", "web-1")
 _CLAIMS = ("www-web-0", "www-web-1")
@@ -53,6 +52,7 @@ class Story:
     def __init__(self, stage: stages.Stage, teller: tellers.Teller) -> None:
         self._stage = stage
         self._teller = teller
+        self._space = stage.namespace
 
     def play(self) -> None:
         """Play it to the end.
@@ -85,10 +85,10 @@ class Story:
         with self._teller.step("Cleaning up"):
             for volume in self._get("pv")["items"]:
                 claim = volume["spec"].get("claimRef", {})
-                if claim.get("namespace") == NAMESPACE and volume["spec"].get("csi", {}).get("driver") == DRIVER:
+                if claim.get("namespace") == self._space and volume["spec"].get("csi", {}).get("driver") == DRIVER:
                     policy = json.dumps({"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
                     self._stage.kubectl("patch", "pv", volume["metadata"]["name"], "--patch", policy)
-            self._stage.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", seconds=120)
+            self._stage.kubectl("delete", "namespace", self._space, "--ignore-not-found", seconds=120)
 
     # The steps.
 
@@ -120,7 +120,7 @@ class Story:
 
     def _apply(self) -> None:
         with self._teller.step("A StatefulSet `web` with a volumeClaimTemplate `www`: 2 replicas, 1Gi each"):
-            self._stage.kubectl("create", "namespace", NAMESPACE)
+            self._stage.kubectl("create", "namespace", self._space)
             self._show("apply", "--validate=strict", "-f", "deploy/examples/statefulset.yaml")
             for claim in _CLAIMS:
                 self._until(f"claim {claim} is Bound", functools.partial(self._is_bound, claim))
@@ -182,7 +182,7 @@ class Story:
                 "kubectl apply -f -   # a claim `notes` of class standard-retain, a Pod that writes a note"
             )
             self._teller.output(
-                self._stage.kubectl("apply", "-n", NAMESPACE, "--validate=strict", "-f", "-", stdin=_RETAINED)
+                self._stage.kubectl("apply", "-n", self._space, "--validate=strict", "-f", "-", stdin=_RETAINED)
             )
             self._until("the note is written", lambda: self._get("pod", "writer")["status"]["phase"] == "Succeeded")
             volume = self._volume("notes")
@@ -197,16 +197,17 @@ class Story:
 
     # What the steps are made of.
 
-    def _show(self, *arguments: str, namespace: str = NAMESPACE, seconds: float = 60) -> None:
+    def _show(self, *arguments: str, namespace: str | None = None, seconds: float = 60) -> None:
+        namespace = self._space if namespace is None else namespace
         scope = ["-n", namespace] if namespace else []
         self._teller.command(" ".join(["kubectl", *scope, *arguments]))
         self._teller.output(self._stage.kubectl(*scope, *arguments, seconds=seconds))
 
     def _get(self, *arguments: str) -> Any:
-        return json.loads(self._stage.kubectl("-n", NAMESPACE, "get", *arguments, "-o", "json"))
+        return json.loads(self._stage.kubectl("-n", self._space, "get", *arguments, "-o", "json"))
 
     def _page(self, pod: str) -> str:
-        path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:80/proxy/"
+        path = f"/api/v1/namespaces/{self._space}/pods/{pod}:80/proxy/"
         self._teller.command(f"kubectl get --raw {path}")
         page = self._stage.kubectl("get", "--raw", path)
         self._teller.output(page)
@@ -230,7 +231,7 @@ class Story:
         return ready >= set(_PODS)
 
     def _phase(self, claim: str) -> str:
-        claims = self._stage.kubectl("-n", NAMESPACE, "get", "pvc", claim, "--ignore-not-found", "-o", "json")
+        claims = self._stage.kubectl("-n", self._space, "get", "pvc", claim, "--ignore-not-found", "-o", "json")
         return json.loads(claims)["status"].get("phase", "") if claims.strip() else ""
 
     def _is_bound(self, claim: str) -> bool:
@@ -255,6 +256,6 @@ class Story:
             raise NotAsToldError(f"{what}: expected {expected!r}, saw {actual!r}\n{self._circumstances()}")
 
     def _circumstances(self) -> str:
-        events = ("-n", NAMESPACE, "get", "events", "--sort-by=.lastTimestamp")
+        events = ("-n", self._space, "get", "events", "--sort-by=.lastTimestamp")
         logs = ("-n", "provisioner-system", "logs", "daemonset/provisioner-node", "--tail=30")
         return f"{self._stage.kubectl(*events)}\n{self._stage.kubectl(*logs)}"
