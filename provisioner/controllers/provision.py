@@ -223,6 +223,8 @@ class Provisioner:
             self._served.add(uid)
             kit.pending.set(uid, "binding")
             self._saved(intent.claim, saved)
+        else:
+            kit.pending.clear(uid)
         return queue.done()
 
     def _unsaved(self, attempt: attempts.Attempt, error: kube_errors.KubeError) -> queue.Outcome:
@@ -274,6 +276,7 @@ class Provisioner:
         """Tell of an attempt that came to nothing, and say when the next one is due."""
         uid = claim.metadata.uid
         if self._kit.known.claim(claim.metadata.namespace, claim.metadata.name, uid) is None:
+            self._kit.pending.clear(uid)
             return queue.done()
         _log.warning("a claim cannot be provisioned", claim=claim.metadata.key, error=str(error))
         self._kit.say.failed(claim, announce.failure(claims.class_name(claim), error))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from provisioner import model
 from provisioner.controllers import claims as rules
-from provisioner.controllers import names, topology
+from provisioner.controllers import topology
 from provisioner.kube import cache, objects
 
 _BY_CLASS = "class"
@@ -94,6 +94,6 @@ def _claim_uids(volume: objects.PersistentVolume) -> tuple[str, ...]:
 
 
 def _unclaimed(volume: objects.PersistentVolume) -> tuple[str, ...]:
-    if _claim_uids(volume) or names.PULSE_LABEL in volume.metadata.labels:
+    if _claim_uids(volume):
         return ()
     return (f"{volume.spec.storage_class_name} {volume.spec.volume_mode}",)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from provisioner import csiclient, errors, model
-from provisioner.controllers import assign, names
+from provisioner.controllers import assign, names, reschedule
+from provisioner.kube import errors as kube_errors
 from provisioner.kube import objects
 from tests.fakes import apiserver, clock, csi_client
 from tests.unit.controllers import build, conftest
@@ -141,6 +142,16 @@ async def test_per_node_mode_needs_a_driver_that_says_where_it_stands(cluster: C
     with pytest.raises(errors.BackendUnavailableError, match="does not say where its node stands"):
         await cluster.start(node_name="n1")
     cluster.tasks.clear()
+
+
+async def test_a_claim_is_freed_or_taken_only_in_the_state_in_which_it_was_seen(cluster: Cluster) -> None:
+    cluster.add_claim()
+    seen = await cluster.kube.get(objects.CLAIMS, "data", "app")
+    cluster.select_node("n2")
+    for attempt in (reschedule.free(cluster.kube, seen), reschedule.select(cluster.kube, seen, "n1")):
+        with pytest.raises(kube_errors.ConflictError):
+            await attempt
+    assert _selected(cluster) == "n2"
 
 
 # Nodes that are gone.

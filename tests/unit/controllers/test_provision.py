@@ -195,6 +195,25 @@ async def test_a_missing_secret_is_named_and_waited_for(cluster: Cluster) -> Non
     await cluster.until(cluster.volumes)
 
 
+async def test_a_failure_on_the_way_to_the_driver_does_not_forget_what_is_in_the_background(cluster: Cluster) -> None:
+    cluster.add_class("secret", parameters=_WITH_SECRET | {"pool": "old"})
+    _add_secret(cluster, "geheim")
+    cluster.csi.plan("create_volume", Fault(Code.DEADLINE_EXCEEDED, When.AFTER))
+    cluster.csi.gate.clear()
+    await cluster.start()
+    cluster.add_claim(class_name="secret")
+    await cluster.until(lambda: _requests(cluster))
+    cluster.api.delete(objects.SECRETS, "data", "storage")
+    cluster.api.delete(objects.CLASSES, "secret")
+    cluster.add_class("secret", parameters=_WITH_SECRET | {"pool": "new"})
+    cluster.csi.gate.set()
+    await cluster.until(lambda: cluster.events("ProvisioningFailed"))
+    _add_secret(cluster, "geheim")
+    await cluster.until(cluster.volumes)
+    first, second = _requests(cluster)
+    assert first == second
+
+
 # The claim is deleted meanwhile.
 
 
@@ -222,6 +241,7 @@ async def test_a_call_in_the_background_is_repeated_to_its_end_though_the_claim_
     await cluster.until(lambda: cluster.csi.called("delete_volume"))
     await cluster.until(lambda: not cluster.volumes())
     assert (cluster.csi.volumes, len(_requests(cluster))) == ({}, 5)
+    assert cluster.pending("waiting-for-driver") == 0
 
 
 async def test_a_failed_claim_that_is_deleted_is_not_tried_again(cluster: Cluster) -> None:
