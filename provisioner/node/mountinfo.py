@@ -5,6 +5,7 @@ published volume is. A mount is found by the directory it shows instead: filesys
 """
 
 import dataclasses
+import errno
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -68,8 +69,9 @@ def mounts(*, containing: str = "", table: Path = SELF) -> Iterator[Mount]:
             with thousands of mounts, parsing is what costs.
         table: whose mountinfo.
     """
-    for line in table.read_text("utf-8", errors="surrogateescape").splitlines():
-        if containing in line:
+    # Neither read_text nor splitlines: whoever owns a volume may name a directory with what they take for a line's end.
+    for line in table.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
+        if line and containing in line:
             yield parse(line)
 
 
@@ -77,13 +79,13 @@ def mount_of(fd: int) -> Mount:
     """The mount through which the file was opened.
 
     Raises:
-        LookupError: it was unmounted meanwhile.
+        OSError: it was unmounted meanwhile (ESTALE).
     """
     number = mount_id(fd)
     for candidate in mounts(containing=f"{number} "):
         if candidate.id == number:
             return candidate
-    raise LookupError(f"mount {number} is gone")
+    raise OSError(errno.ESTALE, f"mount {number} is gone")
 
 
 def mount_id(fd: int) -> int:
@@ -91,7 +93,7 @@ def mount_id(fd: int) -> int:
     for line in Path(f"/proc/self/fdinfo/{fd}").read_text("ascii").splitlines():
         if line.startswith("mnt_id:"):
             return int(line.removeprefix("mnt_id:"))
-    raise LookupError("the kernel tells no mnt_id")
+    raise OSError(errno.ENOSYS, "the kernel tells no mnt_id")
 
 
 def mounts_at(path: Path) -> Sequence[Mount]:

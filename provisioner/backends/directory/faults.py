@@ -12,7 +12,7 @@ TAMPERED = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EXDEV})
 _MEANING = {
     errno.EROFS: ("is read-only", "remount it read-write; after an error of the disk, check it first"),
     errno.EIO: ("reports an I/O error", "check the disk and the kernel's log"),
-    errno.ESTALE: ("is a stale network mount", "mount it anew"),
+    errno.ESTALE: ("is stale: it was unmounted, or its server forgot it", "mount it anew"),
     errno.EACCES: ("denies access", "run the driver as root, with the pool's directory owned by root"),
     errno.EPERM: ("denies access", "run the driver as root; look for immutable files (lsattr)"),
     errno.ENOENT: ("lacks a part of its layout", "restore its directories volumes, staging and trash"),

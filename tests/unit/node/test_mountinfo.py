@@ -1,5 +1,6 @@
 """Reading mountinfo: which directory of which filesystem is shown where."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -61,3 +62,24 @@ def test_a_table_may_hold_names_that_are_not_utf8(tmp_path: Path) -> None:
     table = tmp_path / "mountinfo"
     table.write_bytes(b"36 35 98:0 / /a\xff ro - tmpfs none rw\n")
     assert [os.fsencode(mount.mount_point) for mount in mountinfo.mounts(table=table)] == [b"/a\xff"]
+
+
+@pytest.mark.parametrize("character", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028"])
+def test_a_directory_name_cannot_break_a_line(tmp_path: Path, character: str) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_bytes(f"36 35 98:0 /v/a{character}b /pods/1 ro - tmpfs none rw\n".encode())
+    (mount,) = mountinfo.mounts(table=table)
+    assert (f"/v/a{character}b", "/pods/1") == (mount.root, mount.mount_point)
+
+
+def test_a_mount_that_is_gone_is_an_error_of_the_system(tmp_path: Path) -> None:
+    mounts.enter_private_namespace()
+    mounts.tmpfs(tmp_path)
+    fd = os.open(tmp_path, os.O_RDONLY)
+    try:
+        mounts.run("umount", "--lazy", tmp_path)
+        with pytest.raises(OSError, match="is gone") as caught:
+            mountinfo.mount_of(fd)
+    finally:
+        os.close(fd)
+    assert caught.value.errno == errno.ESTALE
