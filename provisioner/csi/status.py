@@ -15,7 +15,7 @@ import grpc
 
 from provisioner import errors
 
-# An HTTP/2 header of more than 8 KiB is refused by the client, and the message with it.
+# An HTTP/2 header of more than 8 KiB is refused by the client, and the message with it. A byte takes up to three there.
 _MAX_MESSAGE = 2048
 
 # The first row whose class the error is an instance of counts.
@@ -66,13 +66,18 @@ def of(error: Exception, *, method: str, request_id: str) -> Status:
         return Status(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not offered by this driver")
     for kind, code in _CODES:
         if isinstance(error, kind):
-            return Status(_special(code, method), str(error)[:_MAX_MESSAGE])
+            return Status(_special(code, method), _sendable(str(error)))
     log_hint = f"unexpected {type(error).__name__}; the driver's log has it under request {request_id}"
     if method in _CHANGING:
         return Status(
             grpc.StatusCode.ABORTED, f"{log_hint}; how far the change went is unknown, repeat the call", expected=False
         )
     return Status(grpc.StatusCode.INTERNAL, log_hint, expected=False)
+
+
+def _sendable(text: str) -> str:
+    """The text as gRPC can send it: names on disk need not be UTF-8, and gRPC would then never answer."""
+    return text.encode("utf-8", "backslashreplace")[:_MAX_MESSAGE].decode("utf-8", "ignore")
 
 
 def _special(code: grpc.StatusCode, method: str) -> grpc.StatusCode:

@@ -88,3 +88,13 @@ def test_an_unexpected_failure_of_a_look_is_internal() -> None:
 
 def test_a_message_is_cut_before_it_is_too_long_for_its_header() -> None:
     assert len(status.of(errors.InvalidRequestError("x" * 9000), method=CREATE, request_id="r").message) == 2048
+
+
+def test_a_message_in_any_script_is_cut_to_the_bytes_of_its_header() -> None:
+    message = status.of(errors.InvalidRequestError("\u8a9e" * 3000), method=CREATE, request_id="r").message
+    assert message == "\u8a9e" * (2048 // 3)
+
+
+def test_a_name_that_is_not_utf8_can_be_sent() -> None:
+    found = status.of(errors.VolumeInUseError("mounted at /a\udcff"), method=CREATE, request_id="r")
+    assert found.message == "mounted at /a\\udcff"
