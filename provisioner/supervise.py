@@ -8,7 +8,7 @@ part that fails in `start()` ends the process: there, nothing but another config
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -64,8 +64,8 @@ class Kept:
         """Cancel it and wait until it has cleaned up."""
         if self._task is not None:
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            # Awaiting the task itself would take our own cancellation, when the grace time is over, for the task's.
+            await asyncio.wait([self._task])
 
     async def ready(self) -> None:
         """Raise the fault that keeps it from running, if there is one: a check for `/readyz`."""
@@ -100,6 +100,8 @@ class Kept:
 async def run(parts: Sequence[Part], stop: asyncio.Event, *, grace: float) -> None:
     """Start the parts in order, wait for `stop`, and stop them in the opposite order.
 
+    A `stop` while parts are still starting cuts the start off, so that the end never waits for it.
+
     Args:
         grace: seconds that stopping may take in all; what has not stopped by then is left to the end of the process.
 
@@ -107,15 +109,30 @@ async def run(parts: Sequence[Part], stop: asyncio.Event, *, grace: float) -> No
         errors.ProvisionerError: a part could not start; those before it were stopped.
     """
     started: list[Part] = []
+    stopping = asyncio.create_task(stop.wait())
+    starting = asyncio.create_task(_start(parts, started))
     try:
-        for part in parts:
-            started.append(part)
-            await part.start()
-        await stop.wait()
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+        await stopping
     finally:
+        await _cancel(starting, stopping)
         try:
             async with asyncio.timeout(grace):
                 for part in reversed(started):
                     await part.stop()
         except TimeoutError:
             log.warning("stopped_hard", grace_seconds=grace)
+
+
+async def _start(parts: Sequence[Part], started: list[Part]) -> None:
+    for part in parts:
+        started.append(part)
+        await part.start()
+
+
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)

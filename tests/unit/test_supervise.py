@@ -1,6 +1,7 @@
 """Parts of the process: started in order, kept running, stopped in the opposite order."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import pytest
@@ -47,6 +48,43 @@ async def test_a_part_that_does_not_stop_is_left_behind_after_the_grace_time() -
     stop.set()
     async with asyncio.timeout(5):
         await supervise.run([Stubborn("a", [])], stop, grace=0.01)
+
+
+async def test_a_stop_cuts_off_a_part_that_is_still_starting() -> None:
+    class Slow(Part):
+        async def start(self) -> None:
+            await super().start()
+            await asyncio.Event().wait()
+
+    diary: list[str] = []
+    stop = asyncio.Event()
+    stop.set()
+    async with asyncio.timeout(5):
+        await supervise.run([Slow("a", diary), Part("b", diary)], stop, grace=5)
+    assert diary == ["start a", "stop a"]
+
+
+async def test_a_kept_part_that_does_not_clean_up_in_time_leaves_no_more_time_to_others() -> None:
+    at_work, diary = asyncio.Event(), list[str]()
+
+    async def run(came_up: Callable[[], None]) -> None:
+        came_up()
+        try:
+            at_work.set()
+            await asyncio.Event().wait()
+        finally:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    stop = asyncio.Event()
+    async with asyncio.timeout(5):
+        running = asyncio.create_task(
+            supervise.run([Part("a", diary), supervise.Kept("watcher", run)], stop, grace=0.01)
+        )
+        await at_work.wait()
+        stop.set()
+        await running
+    assert diary == ["start a"]
 
 
 async def test_a_kept_part_shows_its_fault_until_it_comes_up_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
