@@ -56,7 +56,8 @@ class Sandbox:
 
     def command(self, arguments: Sequence[str | Path]) -> list[str]:
         """The command line that runs `arguments` (absolute paths) in the sandbox."""
-        entered = ("--mount", "--net", "--pid", "--ipc")
+        # --root, because this process may itself stand in a changed root.
+        entered = ("--mount", "--net", "--pid", "--ipc", "--root")
         return ["nsenter", f"--target={self.init_pid}", *entered, "--", *map(str, arguments)]
 
     def run(
