@@ -11,10 +11,13 @@ could not finish any more.
 """
 
 import asyncio
+import collections
 import enum
 import importlib.metadata
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
 from provisioner import csiclient, errors, health, metrics, settings, supervise, volumes, workpool
 from provisioner.backends.directory import backend as directory_backend
@@ -31,6 +34,8 @@ _CSI_DRAIN_SECONDS = 2.0
 _PURGE_SECONDS = 60.0
 # What the pools get to be made before the driver answers calls; a disk that hangs holds nothing else up.
 _POOLS_SECONDS = 5.0
+_DRIVER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+_DRIVER_NAME_LIMIT = 63
 _POOL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -87,6 +92,13 @@ def check(role: Role, loaded: settings.Settings) -> None:
         faults.append("--csi-endpoint: only the command `controller` drives a driver that runs already")
     if not stranger and not pools.pool:
         faults.append("--pool: name at least one, such as default=/var/lib/provisioner/pool")
+    if not _is_driver_name(driver.driver_name):
+        faults.append(
+            f"--driver-name: {driver.driver_name!r} is not a name of up to 63 lower-case letters, digits, '-' and '.'"
+        )
+    faults.extend(
+        f"--pool: {path} is the directory of several pools" for path, times in _places(pools.pool) if times > 1
+    )
     faults.extend(f"--pool: {path} is not an absolute path" for path in pools.pool.values() if not path.is_absolute())
     faults.extend(
         f"--pool: {name!r} is not a name of lower-case letters, digits and '-'"
@@ -99,6 +111,16 @@ def check(role: Role, loaded: settings.Settings) -> None:
         faults.append("--shared-pools: without it the pools are a node's own, and the command `node` serves them")
     if faults:
         raise settings.SettingsError(faults)
+
+
+def _is_driver_name(name: str) -> bool:
+    """Whether it can be in the name of a socket and of a topology key (CSI: GetPluginInfoResponse.name)."""
+    return len(name) <= _DRIVER_NAME_LIMIT and _DRIVER_NAME.fullmatch(name) is not None
+
+
+def _places(pools: Mapping[str, Path]) -> Iterable[tuple[str, int]]:
+    """Each directory, and how many pools are said to be in it."""
+    return collections.Counter(os.path.normpath(path) for path in pools.values()).items()
 
 
 def _driver_parts(
@@ -123,10 +145,12 @@ def _driver_parts(
         node=node.Node(mounts, node_id=loaded[settings.Node].node_name, features=backend.features) if mounts else None,
         measured=measured,
     )
-    parts: list[supervise.Part] = [
-        _pools_part(backend, initialise=loaded[settings.Directory].init_pools, purge=makes_volumes),
-        _Services(csi_server, service, mounts),
-    ]
+    parts: list[supervise.Part] = []
+    if loaded[settings.Directory].init_pools:
+        parts.append(_pools_part(backend))
+    if makes_volumes:
+        parts.append(_trash_part(backend))
+    parts.append(_Services(csi_server, service, mounts))
     if mounts is not None and loaded[settings.Node].registration:
         parts.append(_registration_part(loaded, measured, face))
     return parts
@@ -147,23 +171,32 @@ def _backend(role: Role, loaded: settings.Settings, measured: metrics.Metrics) -
     )
 
 
-def _pools_part(backend: directory_backend.DirectoryBackend, *, initialise: bool, purge: bool) -> supervise.Part:
-    """Makes the pools where that was asked for, and empties their trash of what has expired.
+def _pools_part(backend: directory_backend.DirectoryBackend) -> supervise.Part:
+    """Makes the pools."""
+    threads = workpool.WorkPool(name="pools", mutating=1, reading=1)
+
+    async def make(came_up: Callable[[], None]) -> None:
+        await threads.read(backend.initialise)
+        came_up()
+        await asyncio.Event().wait()
+
+    return supervise.Kept("pools", make, patience=_POOLS_SECONDS)
+
+
+def _trash_part(backend: directory_backend.DirectoryBackend) -> supervise.Part:
+    """Empties the trash of what has expired, also where some pool could not be made.
 
     A purge that the end of the process cuts off goes on after the next start; nobody waits for it.
     """
+    threads = workpool.WorkPool(name="trash", mutating=1, reading=1)
 
-    async def keep(came_up: Callable[[], None]) -> None:
-        threads = workpool.WorkPool(name="pools", mutating=1, reading=1)
-        if initialise:
-            await threads.read(backend.initialise)
+    async def purge(came_up: Callable[[], None]) -> None:
         came_up()
-        while purge:
+        while True:
             await threads.read(backend.purge_expired)
             await asyncio.sleep(_PURGE_SECONDS)
-        await asyncio.Event().wait()
 
-    return supervise.Kept("pools", keep, patience=_POOLS_SECONDS)
+    return supervise.Kept("trash", purge)
 
 
 class _Services:

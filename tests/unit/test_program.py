@@ -124,6 +124,13 @@ def test_settings_that_do_not_go_together_are_refused_with_the_way_out() -> None
     assert "--shared-pools: without it the pools are a node's own" in ended.stderr
 
 
+def test_a_driver_name_that_kubernetes_refuses_and_pools_in_one_place_are_refused() -> None:
+    ended = run("serve", "--driver-name=../My_Driver", "--pool=a=/srv/pool,b=/srv/pool/", "--node-name=n")
+    assert ended.returncode == 2
+    assert "--driver-name: '../My_Driver' is not a name of up to 63 lower-case letters" in ended.stderr
+    assert "--pool: /srv/pool is the directory of several pools" in ended.stderr
+
+
 def test_a_config_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("pool: {a: [")

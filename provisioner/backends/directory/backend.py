@@ -71,10 +71,19 @@ class DirectoryBackend:
         """Make each pool whose directory is empty, or missing in an existing parent. Only when told so.
 
         Raises:
-            errors.BackendUnavailableError: a directory holds something else, or cannot be written.
+            errors.BackendUnavailableError: a directory holds something else, or cannot be written; the pools in other
+                directories were made.
         """
+        failures = []
         for place in self._places.all():
-            place.pool.initialise()
+            try:
+                place.pool.initialise()
+            except errors.ProvisionerError as error:
+                failures.append(error)
+        if failures:
+            raise errors.BackendUnavailableError(
+                "; ".join(failure.message for failure in failures), remedy=failures[0].remedy
+            )
 
     def purge_expired(self, *, budget: float = 5.0) -> int:
         """Remove deleted volumes whose retention is over, and what killed processes left half made.
@@ -82,7 +91,8 @@ class DirectoryBackend:
         To be called every few minutes, and at the start. What is not done in time is done next time.
 
         Args:
-            budget: seconds after which no further file is removed; short, since the end of the process waits for it.
+            budget: seconds after which no further file is removed; short, so that the pool is not kept busy for
+                somebody who unmounts it.
 
         Returns:
             How many deleted volumes were removed.

@@ -15,6 +15,8 @@ from provisioner.backends.directory import files, ids
 NAME = "meta.json"
 SCHEMA = 1
 _LIMIT = 256 * model.KIB
+_LARGEST_SIZE = 2**63 - 1
+"""What CSI can say of a size, in bytes."""
 
 
 class RecordedCapability(msgspec.Struct, frozen=True, order=True):
@@ -90,7 +92,7 @@ def decode(data: bytes, volume: ids.DirectoryId) -> Record:
         raise quarantined(volume, f"cannot be read: {error}") from error
     if record.id != str(volume):
         raise quarantined(volume, f"is that of another volume, {record.id[:64]!a}")
-    if record.size <= 0:
+    if not 0 < record.size <= _LARGEST_SIZE:
         raise quarantined(volume, f"promises {record.size} bytes")
     return record
 

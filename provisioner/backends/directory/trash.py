@@ -1,5 +1,6 @@
 """Deletes volumes: into the trash by a rename, and from there for good when the retention is over."""
 
+import bisect
 import contextlib
 import datetime
 import os
@@ -31,6 +32,7 @@ class Trash:
         self._retention = retention
         self._clock = clock
         self._steps = steps
+        self._tried: ids.TrashName | None = None
 
     def delete(self, volume: ids.DirectoryId) -> None:
         """Move the volume to the trash, whole. Missing is not an error.
@@ -58,7 +60,9 @@ class Trash:
             self._steps("delete.synced")
 
     def purge(self, *, may_go_on: Callable[[], bool]) -> int:
-        """Remove for good what was deleted longer ago than the retention.
+        """Remove for good what was deleted longer ago than the retention, beginning behind what was tried last.
+
+        So a volume on which all the time is spent, again and again, does not keep the others waiting for ever.
 
         Returns:
             How many deleted volumes were removed. One that cannot be is logged, and tried again next time.
@@ -68,7 +72,10 @@ class Trash:
             limit = self._clock() - self._retention
             names = (ids.TrashName.parse(entry.name) for entry in files.entries(opened.trash))
             expired = sorted(name for name in names if name is not None and name.deleted <= limit)
-            purged = sum(self._purge_one(opened, name, may_go_on) for name in expired if may_go_on())
+            turn = 0 if self._tried is None else bisect.bisect_right(expired, self._tried)
+            purged = sum(
+                self._purge_one(opened, name, may_go_on) for name in expired[turn:] + expired[:turn] if may_go_on()
+            )
         self._pool.room()
         return purged
 
@@ -85,6 +92,7 @@ class Trash:
             raise
 
     def _purge_one(self, opened: session.Session, name: ids.TrashName, may_go_on: Callable[[], bool]) -> bool:
+        self._tried = name
         volume = ids.DirectoryId.parse(name.volume)
         try:
             with files.directory(opened.trash, str(name)) as fd:

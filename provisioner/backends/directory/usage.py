@@ -4,6 +4,7 @@ One walk at a time for each volume and two altogether; who asks meanwhile gets t
 took, the longer its answer is kept, so that walking never takes more than a twentieth of a thread.
 """
 
+import contextlib
 import dataclasses
 import os
 import threading
@@ -17,7 +18,8 @@ _FRESH_SECONDS = 30.0
 _REST_FACTOR = 20
 _WALKS = 2
 _BLOCK = 512
-_DEPTH = 256
+# Two open files for each level and walk: both walks together stay far below the usual limit of 1,024 for a process.
+_DEPTH = 100
 _KEPT = 4096
 
 
@@ -76,32 +78,27 @@ class Meter:
 def measure(directory: int) -> int:
     """Bytes that the tree below the open directory takes on disk.
 
-    Hard links count once; what is mounted below, or lies deeper than 256 directories, does not count.
+    Hard links count once; what is mounted below, or lies deeper than 100 directories, does not count.
     """
-    return os.fstat(directory).st_blocks * _BLOCK + _measure_below(directory, set(), _DEPTH)
+    return os.fstat(directory).st_blocks * _BLOCK + round(_measure_below(directory, _DEPTH))
 
 
-def _measure_below(directory: int, linked: set[int], depth: int) -> int:
-    total = 0
+def _measure_below(directory: int, depth: int) -> float:
+    total = 0.0
     with os.scandir(directory) as scan:
         for entry in scan:
-            try:
-                total += _measure_entry(directory, entry, linked, depth)
-            except OSError:
-                # The Pod works in the tree: what is removed meanwhile takes no room, a mount is not the volume's.
-                continue
+            # The Pod works in the tree: what is removed meanwhile takes no room, a mount is not the volume's.
+            with contextlib.suppress(OSError):
+                total += _measure_entry(directory, entry, depth)
     return total
 
 
-def _measure_entry(directory: int, entry: os.DirEntry[str], linked: set[int], depth: int) -> int:
+def _measure_entry(directory: int, entry: os.DirEntry[str], depth: int) -> float:
     found = entry.stat(follow_symlinks=False)
     if entry.is_dir(follow_symlinks=False):
         if depth == 0:
-            return 0
+            return 0.0
         with files.directory(directory, entry.name) as below:
-            return found.st_blocks * _BLOCK + _measure_below(below, linked, depth - 1)
-    if found.st_nlink > 1:
-        if found.st_ino in linked:
-            return 0
-        linked.add(found.st_ino)
-    return found.st_blocks * _BLOCK
+            return found.st_blocks * _BLOCK + _measure_below(below, depth - 1)
+    # A link stands for its share: all of them are in the volume, and a Pod can make more than could be remembered.
+    return found.st_blocks * _BLOCK / max(1, found.st_nlink)

@@ -369,6 +369,15 @@ def test_a_pool_that_is_gone_does_not_stop_the_others(disk: Path) -> None:
     assert backend.get(lost.id) == lost
 
 
+def test_a_pool_that_cannot_be_made_does_not_stop_the_others_from_being_made(disk: Path) -> None:
+    (disk / "a").mkdir()
+    (disk / "a" / "something").touch()
+    backend = directory_backend(disk, names=("a", "b"), initialise=False)
+    with pytest.raises(errors.BackendUnavailableError, match="pool a: no pool is made"):
+        backend.initialise()
+    assert backend.locate(backend.create(request()).id).parents[2].name == "b"
+
+
 def test_volumes_of_all_pools_are_listed_in_one_order(disk: Path) -> None:
     backend = directory_backend(disk, names=("a", "b", "c"))
     made = sorted(backend.create(request(f"pvc-{number}", size=1)).id for number in range(9))

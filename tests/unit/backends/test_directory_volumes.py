@@ -1,6 +1,7 @@
 """Volumes that are directories: their records, their modes, their way into the trash and out of the world."""
 
 import datetime
+import itertools
 import json
 import os
 import threading
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from provisioner import errors, model
-from provisioner.backends.directory import ids, parameters, records, removal, room
+from provisioner import errors, metrics, model
+from provisioner.backends.directory import config, ids, parameters, records, removal, room, trash
+from provisioner.backends.directory import pool as directory_pool
 from tests.fakes import mounts
 from tests.fakes.directory_pools import NODE, ROX, RWO, RWX, directory_backend, request
 from tests.unit.backends.conftest import Pool
@@ -161,6 +163,16 @@ def test_a_record_of_another_volume_quarantines(pool: Pool) -> None:
     (pool.home(one.id) / "meta.json").write_bytes((pool.home(two.id) / "meta.json").read_bytes())
     with pytest.raises(errors.VolumeQuarantinedError, match="another volume"):
         pool.backend.get(one.id)
+
+
+@pytest.mark.parametrize("size", [-1, 0, 2**63, 2**64 - 1, 10**30])
+def test_a_record_of_a_size_that_cannot_be_quarantines_one_volume(pool: Pool, size: int) -> None:
+    good, bad = pool.backend.create(request("good")), pool.backend.create(request("bad"))
+    record = pool.home(bad.id) / "meta.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "size": size}))
+    with pytest.raises(errors.VolumeQuarantinedError):
+        pool.backend.get(bad.id)
+    assert pool.backend.list(after=None, limit=10) == [good]
 
 
 def test_quarantined_volumes_are_counted_until_they_are_mended(pool: Pool) -> None:
@@ -427,6 +439,28 @@ def test_purging_stops_when_its_time_is_over_and_goes_on_the_next_time(pool: Poo
     assert pool.room() > room_before
 
 
+def test_a_volume_that_takes_all_the_time_does_not_hold_up_the_others(pool: Pool) -> None:
+    large, small = pool.backend.create(request("large")), pool.backend.create(request("small"))
+    for number in range(20):
+        (pool.backend.locate(large.id) / str(number)).touch()
+    pool.backend.delete(large.id)
+    pool.backend.delete(small.id)
+    settings = config.DirectoryConfig(pools={"fast": pool.root}, topology_key="t")
+    emptied = trash.Trash(
+        directory_pool.Pool("fast", settings, measured=metrics.Metrics(), clock=pool.clock),
+        retention=datetime.timedelta(),
+        clock=pool.clock,
+        steps=lambda _step: None,
+    )
+    purged = []
+    for _ in range(2):
+        answers = itertools.chain([True] * 5, itertools.repeat(False))
+        purged.append(emptied.purge(may_go_on=answers.__next__))
+    assert purged == [0, 1]
+    (left,) = pool.names("trash")
+    assert left.endswith(large.id.value)
+
+
 def test_a_removal_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     for number in range(10):
         (tmp_path / str(number)).touch()
@@ -452,6 +486,17 @@ def test_usage_counts_what_is_written_and_hard_links_once(pool: Pool) -> None:
     usage = pool.backend.usage(made.id)
     assert model.MIB <= usage.used < model.MIB + 64 * model.KIB
     assert (usage.total, usage.available) == (8 * model.MIB, 8 * model.MIB - usage.used)
+
+
+def test_each_of_many_links_counts_for_its_share(pool: Pool) -> None:
+    made = pool.backend.create(request())
+    data = pool.backend.locate(made.id)
+    empty = pool.backend.usage(made.id).used
+    (data / "0").write_bytes(bytes(64 * model.KIB))
+    for number in range(1, 7):
+        os.link(data / "0", data / str(number))
+    grown = pool.again().usage(made.id).used - empty
+    assert grown == 64 * model.KIB
 
 
 def test_what_is_available_is_never_more_than_the_pool_has(pool: Pool) -> None:
