@@ -173,10 +173,13 @@ def _backend(role: Role, loaded: settings.Settings, measured: metrics.Metrics) -
 
 def _pools_part(backend: directory_backend.DirectoryBackend) -> supervise.Part:
     """Makes the pools."""
-    threads = workpool.WorkPool(name="pools", mutating=1, reading=1)
 
     async def make(came_up: Callable[[], None]) -> None:
-        await threads.read(backend.initialise)
+        threads = workpool.WorkPool(name="pools", mutating=1, reading=1)
+        try:
+            await threads.read(backend.initialise)
+        finally:
+            threads.abandon()
         came_up()
         await asyncio.Event().wait()
 
@@ -188,13 +191,16 @@ def _trash_part(backend: directory_backend.DirectoryBackend) -> supervise.Part:
 
     A purge that the end of the process cuts off goes on after the next start; nobody waits for it.
     """
-    threads = workpool.WorkPool(name="trash", mutating=1, reading=1)
 
     async def purge(came_up: Callable[[], None]) -> None:
+        threads = workpool.WorkPool(name="trash", mutating=1, reading=1)
         came_up()
-        while True:
-            await threads.read(backend.purge_expired)
-            await asyncio.sleep(_PURGE_SECONDS)
+        try:
+            while True:
+                await threads.read(backend.purge_expired)
+                await asyncio.sleep(_PURGE_SECONDS)
+        finally:
+            threads.abandon()
 
     return supervise.Kept("trash", purge)
 

@@ -68,6 +68,12 @@ class WorkPool:
         self._mutating.shutdown()
         self._reading.shutdown()
 
+    def abandon(self) -> None:
+        """Take no more work and wait for nothing; each thread ends with what it has begun."""
+        self._closed = True
+        self._mutating.shutdown(wait=False, cancel_futures=True)
+        self._reading.shutdown(wait=False, cancel_futures=True)
+
     def _submit(
         self, executor: futures.Executor, function: Callable[[], _T]
     ) -> tuple[futures.Future[_T], asyncio.Future[_T]]:

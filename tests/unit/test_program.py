@@ -1,6 +1,8 @@
 """The program as its operator meets it: a process with flags, signals, exit codes and endpoints."""
 
+import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -13,10 +15,15 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
+from grpc import aio
+
+from provisioner.generated import csi_pb2, csi_pb2_grpc
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the pool of a running driver belongs to root: run as root")
 
+_CREATING = 'provisioner_csi_operations_in_flight{method_name="/csi.v1.Controller/CreateVolume"} 1.0'
 PROVISIONER = (sys.executable, "-m", "provisioner")
 
 
@@ -139,11 +146,31 @@ def test_a_config_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     assert f"--config {config}: it cannot be read as YAML" in ended.stderr
 
 
-def test_sigterm_ends_the_process_with_0_and_takes_its_sockets_away(running: Running) -> None:
+def test_sigterm_ends_the_process_with_0_and_takes_its_sockets_away(
+    running: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
     running.until("/readyz", "[+] storage")
     assert running.end() == 0
+    assert "thread_left_hanging" not in capsys.readouterr().err
     assert not (running.home / "csi.sock").exists()
     assert list((running.home / "kubelet" / "plugins_registry").iterdir()) == []
+
+
+async def test_sigterm_ends_the_process_in_under_10_seconds_though_a_create_hangs(running: Running) -> None:
+    await asyncio.to_thread(running.until, "/readyz", "[+] storage")
+    mode = csi_pb2.VolumeCapability.AccessMode(mode=csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER)
+    capability = csi_pb2.VolumeCapability(mount=csi_pb2.VolumeCapability.MountVolume(), access_mode=mode)
+    request = csi_pb2.CreateVolumeRequest(name="pvc-1", volume_capabilities=[capability])
+    lock = os.open(running.home / "pool" / ".lock", os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        async with aio.insecure_channel(f"unix:{running.home}/csi.sock") as channel:
+            call = csi_pb2_grpc.ControllerStub(channel).CreateVolume(request, timeout=60)
+            await asyncio.to_thread(running.until, "/metrics", _CREATING)
+            assert await asyncio.to_thread(running.end) == 0
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    finally:
+        os.close(lock)
 
 
 def test_readiness_waits_for_the_kubelet_and_says_so(running: Running) -> None:
