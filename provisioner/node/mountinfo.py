@@ -101,6 +101,12 @@ def mounts_at(path: Path) -> Sequence[Mount]:
     return [candidate for candidate in mounts() if candidate.mount_point == str(path)]
 
 
+def first_below(path: Path) -> str | None:
+    """Where something is mounted below `path`, itself left out, if anywhere."""
+    below = f"{path}/"
+    return next((candidate.mount_point for candidate in mounts() if candidate.mount_point.startswith(below)), None)
+
+
 def mounts_of(fd: int) -> Sequence[Mount]:
     """Every other mount, in this namespace, of the open directory itself (not of those below it)."""
     own = mount_of(fd)

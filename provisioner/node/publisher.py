@@ -108,7 +108,8 @@ class Publisher:
 
         Raises:
             errors.InvalidRequestError: the target is no directory.
-            errors.VolumeInUseError: a process of the node, outside the Pod's containers, still works in the volume.
+            errors.VolumeInUseError: a process of the node, outside the Pod's containers, still works in the volume, or
+                something is mounted in it.
         """
         try:
             with _parent(target) as parent_fd:
@@ -262,6 +263,12 @@ def _open_directory(parent_fd: int, path: Path) -> int:
 
 def _unpublish_error(error: OSError, volume_id: model.VolumeId, target: Path) -> errors.ProvisionerError:
     if error.errno == errno.EBUSY:
+        inner = mountinfo.first_below(target)
+        if inner is not None:
+            return errors.VolumeInUseError(
+                f"volume {volume_id} cannot be unmounted from {target}: something is mounted in it, at {inner}",
+                remedy="unmount that; a privileged Pod whose volumeMount propagates both ways may have left it",
+            )
         return errors.VolumeInUseError(
             f"volume {volume_id} cannot be unmounted from {target}: a process still works in it",
             remedy="end that process",

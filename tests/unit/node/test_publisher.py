@@ -306,6 +306,19 @@ def test_a_process_that_works_in_the_volume_keeps_it_mounted(host: conftest.Host
     host.publisher.unpublish(volume, host.pods / "pod-1")
 
 
+def test_a_mount_that_a_pod_left_in_the_volume_is_named(host: conftest.Host) -> None:
+    volume = host.volume()
+    host.publisher.publish(host.request(volume))
+    inner = host.pods / "pod-1" / "inner"
+    inner.mkdir()
+    test_mounts.tmpfs(inner)
+    with pytest.raises(errors.VolumeInUseError, match=f"something is mounted in it, at {inner}; unmount that"):
+        host.publisher.unpublish(volume, host.pods / "pod-1")
+    test_mounts.unmount(inner)
+    host.publisher.unpublish(volume, host.pods / "pod-1")
+    assert not (host.pods / "pod-1").exists()
+
+
 def test_usage_is_that_of_the_volume_at_the_path(host: conftest.Host) -> None:
     volume = host.volume()
     host.publisher.publish(host.request(volume))
