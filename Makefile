@@ -56,6 +56,7 @@ chaos: setup  ## kill -9 at every step, and full disks
 
 bench: setup  ## How fast claims are bound and deleted, and at what cost
 	@$(BIN)/python -m tests.bench.claims
+	@$(BIN)/python -m tests.bench.pods
 
 lint: $(STAMP)  ## Style, types, and who may import whom
 	@$(BIN)/ruff check
