@@ -105,12 +105,26 @@ def check(role: Role, loaded: settings.Settings) -> None:
         for name in pools.pool
         if not _POOL_NAME.fullmatch(name)
     )
+    faults.extend(_time_faults(loaded))
     if role is not Role.CONTROLLER and not loaded[settings.Node].node_name:
         faults.append("--node-name: say on which node this is (in a Pod: the downward API's spec.nodeName)")
     if role is Role.CONTROLLER and not stranger and not pools.shared_pools:
         faults.append("--shared-pools: without it the pools are a node's own, and the command `node` serves them")
     if faults:
         raise settings.SettingsError(faults)
+
+
+def _time_faults(loaded: settings.Settings) -> Iterable[str]:
+    chosen = loaded[settings.Watcher]
+    for flag, value in (
+        ("--csi-timeout", chosen.csi_timeout),
+        ("--request-timeout", loaded[settings.Kubernetes].request_timeout),
+        ("--retry-interval-min", chosen.retry_interval_min),
+    ):
+        if not value:
+            yield f"{flag}: it must be longer than nothing"
+    if chosen.retry_interval_max < chosen.retry_interval_min:
+        yield "--retry-interval-max: it is shorter than --retry-interval-min"
 
 
 def _is_driver_name(name: str) -> bool:

@@ -138,6 +138,22 @@ def test_a_driver_name_that_kubernetes_refuses_and_pools_in_one_place_are_refuse
     assert "--pool: /srv/pool is the directory of several pools" in ended.stderr
 
 
+def test_times_with_which_nothing_could_work_are_refused() -> None:
+    ended = run(
+        "serve",
+        "--pool=a=/srv/pool",
+        "--node-name=n",
+        "--csi-timeout=0s",
+        "--request-timeout=0s",
+        "--retry-interval-min=10s",
+        "--retry-interval-max=5s",
+    )
+    assert ended.returncode == 2
+    assert "--csi-timeout: it must be longer than nothing" in ended.stderr
+    assert "--request-timeout: it must be longer than nothing" in ended.stderr
+    assert "--retry-interval-max: it is shorter than --retry-interval-min" in ended.stderr
+
+
 def test_a_config_file_that_is_not_yaml_is_named(tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("pool: {a: [")
