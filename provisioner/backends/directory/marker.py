@@ -95,7 +95,7 @@ def _content(root: int, name: str, path: str) -> bytes:
 def _decode(data: bytes, name: str, path: str) -> Marker:
     try:
         marker = msgspec.json.decode(data, type=Marker)
-        uuid.UUID(marker.pool)
+        _check_spelling(marker.pool)
     except (msgspec.DecodeError, ValueError) as error:
         raise errors.BackendUnavailableError(
             f"pool {name}: the marker {path}/{NAME} is damaged: {error}",
@@ -107,6 +107,12 @@ def _decode(data: bytes, name: str, path: str) -> Marker:
             remedy="run a newer program",
         )
     return marker
+
+
+def _check_spelling(pool: str) -> None:
+    """Refuse a UUID in another spelling than our own: it would make ids that nobody can read."""
+    if str(uuid.UUID(pool)) != pool:
+        raise ValueError("the pool's UUID is not in lower case with four hyphens")
 
 
 def make_pool(root: int, *, name: str, path: str, now: datetime.datetime) -> None:

@@ -52,9 +52,10 @@ class Trash:
             try:
                 linux.rename_noreplace(opened.volumes, str(volume), opened.trash, str(trashed))
             except FileNotFoundError:
-                return  # Another process was faster.
-            self._steps("delete.trashed")
-            self._take_back_if_used(opened, volume, fd, trashed)
+                pass  # Another process was faster, and may be killed before the deletion is durable.
+            else:
+                self._steps("delete.trashed")
+                self._take_back_if_used(opened, volume, fd, trashed)
             os.fsync(opened.trash)
             os.fsync(opened.volumes)
             self._steps("delete.synced")
@@ -111,6 +112,8 @@ class Trash:
                     self._pool.ledger.forget(inode, name.volume, generation=generation)
         except removal.RemovalStoppedError:
             return False
+        except FileNotFoundError:
+            return False  # Another process was faster.
         except (OSError, errors.VolumeInUseError) as error:
             _log.error("deleted volume cannot be purged", pool=self._pool.name, volume=name.volume, error=str(error))
             return False

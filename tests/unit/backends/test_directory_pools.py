@@ -3,8 +3,8 @@
 import contextlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,9 +14,6 @@ from provisioner.backends.directory import marker
 from tests.fakes import mounts
 from tests.fakes.directory_pools import Clock, directory_backend, request
 from tests.unit.backends.conftest import Pool
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def test_a_pool_is_made_in_a_missing_directory(disk: Path) -> None:
@@ -229,6 +226,15 @@ def test_filesystems_are_told_apart_by_what_both_kernels_tell(
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"schema": 1}', b"\xff\xfe"])
 def test_a_damaged_marker_is_refused(pool: Pool, content: bytes) -> None:
     (pool.root / ".pool.json").write_bytes(content)
+    _refused(pool.again(), "damaged")
+
+
+@pytest.mark.parametrize(
+    "spelling", [str.upper, "{{{}}}".format, "urn:uuid:{}".format, lambda uuid: uuid.replace("-", "")]
+)
+def test_a_marker_whose_uuid_would_make_unreadable_ids_is_refused(pool: Pool, spelling: Callable[[str], str]) -> None:
+    content = json.loads((pool.root / ".pool.json").read_text())
+    (pool.root / ".pool.json").write_text(json.dumps({**content, "pool": spelling(content["pool"])}))
     _refused(pool.again(), "damaged")
 
 

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import structlog
 
 from provisioner import errors, metrics, model
 from provisioner.backends.directory import config, ids, parameters, records, removal, room, trash
@@ -459,6 +460,22 @@ def test_a_volume_that_takes_all_the_time_does_not_hold_up_the_others(pool: Pool
     assert purged == [0, 1]
     (left,) = pool.names("trash")
     assert left.endswith(large.id.value)
+
+
+def test_what_another_process_purges_meanwhile_is_no_fault(pool: Pool) -> None:
+    made, other = pool.backend.create(request()), pool.again()
+
+    def purge_too(step: str) -> None:
+        if step == "purge.emptied":
+            other.purge_expired()
+
+    backend = directory_backend(pool.root.parent, clock=pool.clock, steps=purge_too)
+    backend.delete(made.id)
+    pool.clock.advance(days=2)
+    with structlog.testing.capture_logs() as lines:
+        assert backend.purge_expired() == 0
+    assert [line["log_level"] for line in lines] == ["info"]
+    assert pool.names("trash") == []
 
 
 def test_a_removal_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
