@@ -16,7 +16,18 @@ from pathlib import Path
 import structlog
 
 from provisioner import errors, metrics
-from provisioner.backends.directory import config, faults, files, ids, ledger, marker, memory, records, session
+from provisioner.backends.directory import (
+    config,
+    faults,
+    files,
+    ids,
+    ledger,
+    marker,
+    memory,
+    records,
+    reserve,
+    session,
+)
 from provisioner.backends.directory import room as rooms
 
 _log = structlog.get_logger(__name__)
@@ -73,6 +84,7 @@ class Pool:
             try:
                 self._refuse_remembered(root)
                 marker.make_pool(root, name=self.name, path=str(self.path), now=self._clock())
+                reserve.take(root)
             finally:
                 os.close(root)
 
@@ -272,7 +284,7 @@ class Pool:
         self.ledger.refresh(opened.places, lock.generation)
         found = rooms.reckon(
             os.fstatvfs(opened.root),
-            foreign=opened.marker.foreign,
+            foreign=opened.marker.foreign + reserve.held(opened.root),
             promised=self.ledger.promised,
             volumes=self.ledger.volumes,
             ratio=self._settings.ratio,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from provisioner import errors, linux
-from provisioner.backends.directory import files, ids, occupancy, pool, records, removal, session
+from provisioner.backends.directory import faults, files, ids, occupancy, pool, records, removal, reserve, session
 
 _log = structlog.get_logger(__name__)
 
@@ -50,7 +50,7 @@ class Trash:
             self._steps("delete.checked")
             trashed = ids.TrashName(self._clock().astimezone(datetime.UTC), str(volume))
             try:
-                linux.rename_noreplace(opened.volumes, str(volume), opened.trash, str(trashed))
+                _rename(opened, str(volume), str(trashed))
             except FileNotFoundError:
                 pass  # Another process was faster, and may be killed before the deletion is durable.
             else:
@@ -69,6 +69,7 @@ class Trash:
             How many deleted volumes were removed. One that cannot be is logged, and tried again next time.
         """
         with self._pool.opened() as opened:
+            reserve.take(opened.root)
             self._pool.ledger.distrust()
             limit = self._clock() - self._retention
             names = (ids.TrashName.parse(entry.name) for entry in files.entries(opened.trash))
@@ -119,3 +120,14 @@ class Trash:
             return False
         _log.info("deleted volume purged", pool=self._pool.name, volume=name.volume, deleted=str(name.deleted))
         return True
+
+
+def _rename(opened: session.Session, volume: str, trashed: str) -> None:
+    """Move a volume to the trash, on a full disk by way of the reserve."""
+    try:
+        linux.rename_noreplace(opened.volumes, volume, opened.trash, trashed)
+    except OSError as error:
+        if error.errno not in faults.FULL:
+            raise
+        with reserve.given_up(opened.root):
+            linux.rename_noreplace(opened.volumes, volume, opened.trash, trashed)

@@ -10,7 +10,7 @@ import pytest
 
 from provisioner import errors, metrics, model
 from provisioner.backends.directory import backend as directory
-from provisioner.backends.directory import marker
+from provisioner.backends.directory import marker, reserve
 from tests.fakes import mounts
 from tests.fakes.directory_pools import Clock, directory_backend, request
 from tests.unit.backends.conftest import Pool
@@ -20,7 +20,7 @@ def test_a_pool_is_made_in_a_missing_directory(disk: Path) -> None:
     directory_backend(disk)
     assert (disk / "fast").stat().st_mode & 0o7777 == 0o700
     assert sorted(entry.name for entry in (disk / "fast").iterdir()) == [
-        ".lock", ".pool.json", "staging", "trash", "volumes",
+        ".lock", ".pool.json", ".reserve", "staging", "trash", "volumes",
     ]  # fmt: skip
 
 
@@ -314,6 +314,34 @@ def test_a_full_pool_says_so_and_works_again_once_there_is_room(pool: Pool, disk
     assert pool.names("staging") == []
 
 
+def test_a_pool_that_its_volumes_have_filled_can_still_delete_and_purge(disk: Path, tmp_path: Path) -> None:
+    (disk / "fast").mkdir()
+    mounts.mount_image(mounts.image(tmp_path / "image"), disk / "fast")
+    clock = Clock()
+    backend = directory_backend(disk, clock=clock)
+    made = [backend.create(request(f"pvc-{number}", size=1)).id for number in range(60)]
+    _fill(backend.locate(made[0]))
+    for volume in reversed(made):
+        backend.delete(volume)
+    clock.advance(days=2)
+    assert [backend.purge_expired() for _ in range(2)] == [60, 0]
+    assert (disk / "fast" / ".reserve").stat().st_size == reserve.SIZE
+
+
+def test_a_full_pool_that_holds_nothing_back_yet_is_purged_all_the_same(disk: Path) -> None:
+    (disk / "fast").mkdir()
+    mounts.tmpfs(disk / "fast", "size=4m", "nr_inodes=40")
+    clock = Clock()
+    backend = directory_backend(disk, clock=clock)
+    backend.delete(backend.create(request(size=1)).id)
+    (disk / "fast" / ".reserve").unlink()
+    with contextlib.suppress(OSError):
+        for number in range(40):
+            (disk / "fast" / "staging" / str(number)).touch()
+    clock.advance(days=2)
+    assert backend.purge_expired() == 1
+
+
 def test_a_pool_that_becomes_full_on_the_way_leaves_no_promise(disk: Path) -> None:
     left = disk / "fast" / "left"
 
@@ -421,13 +449,13 @@ def test_what_others_used_before_the_pool_was_made_is_not_promised(disk: Path) -
     (disk / "others").write_bytes(bytes(8 * model.MIB))
     backend = directory_backend(disk)
     room = backend.capacity(capabilities=(), parameters={}, topology=None)
-    assert 7 * model.MIB < room.total <= 8 * model.MIB
+    assert 6 * model.MIB < room.total <= 8 * model.MIB - reserve.SIZE
 
 
 def test_spare_bytes_are_never_promised(disk: Path) -> None:
     backend = directory_backend(disk, spare=10 * model.MIB)
     room = backend.capacity(capabilities=(), parameters={}, topology=None)
-    assert 5 * model.MIB < room.total <= 6 * model.MIB
+    assert 4 * model.MIB < room.total <= 6 * model.MIB - reserve.SIZE
 
 
 def test_data_in_volumes_does_not_count_twice(pool: Pool) -> None:
