@@ -2,8 +2,12 @@
 
     python -m tests.bench.pods --rounds 20 --json pods.json
 
-The two kinds take turns, so that what else the machine does falls on both. Times are from the Pod's creation (with its
-claim, created just before it) to the first sight of the condition Ready.
+The kinds take turns, so that what else the machine does falls on all. Times are from the creation of the Pod, with its
+claim just before it, to the first sight of the condition Ready.
+
+A class that waits for its first consumer has a floor of one second that is the scheduler's: having chosen a node it
+looks once a second whether the claim is bound, the first time after a second (its volume binding plugin). So the goal
+is held against the class that binds at once.
 """
 
 import argparse
@@ -18,6 +22,9 @@ from rich import console, table
 from tests.demo import stage, teller
 from tests.harness import errors, image_build
 
+_PLAIN = "without a volume"
+_AT_ONCE = "with one of standard-immediate"
+_KINDS = {_PLAIN: "", _AT_ONCE: "standard-immediate", "with one of standard": "standard"}
 _IMAGE = stage.WEB_IMAGE
 _GOAL_SECONDS = 0.3
 _LIMIT_SECONDS = 30.0
@@ -34,19 +41,20 @@ def main() -> None:
         cluster.kubectl("apply", "--server-side", "--validate=strict", overlay)
         rollout = ("rollout", "status", "daemonset/provisioner-node", "--namespace=provisioner-system")
         cluster.kubectl(*rollout, "--timeout=90s", seconds=100)
-        with_volume, without = [], []
+        times: dict[str, list[float]] = {kind: [] for kind in _KINDS}
         for number in range(options.rounds):
-            without.append(_measure(cluster, f"plain-{number}", volume=False))
-            with_volume.append(_measure(cluster, f"volume-{number}", volume=True))
-    figures = {"without": _figures(without), "with": _figures(with_volume)}
+            for turn, (kind, storage_class) in enumerate(_KINDS.items()):
+                times[kind].append(_measure(cluster, f"pod-{number}-{turn}", storage_class))
+    figures = {kind: _figures(seconds) for kind, seconds in times.items()}
     _print(figures)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def _measure(cluster: stage.Own, name: str, *, volume: bool) -> float:
-    """Seconds until a new Pod is Ready; it is deleted after."""
-    objects = [_claim(name)] if volume else []
+def _measure(cluster: stage.Own, name: str, storage_class: str) -> float:
+    """Seconds until a new Pod is Ready, with a claim of this class or with none; both are deleted after."""
+    volume = bool(storage_class)
+    objects = [_claim(name, storage_class)] if volume else []
     manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": [*objects, _pod(name, volume=volume)]})
     started = time.monotonic()
     cluster.kubectl("create", "--filename=-", stdin=manifest)
@@ -57,13 +65,13 @@ def _measure(cluster: stage.Own, name: str, *, volume: bool) -> float:
     return took
 
 
-def _claim(name: str) -> dict[str, object]:
+def _claim(name: str, storage_class: str) -> dict[str, object]:
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": name},
         "spec": {
-            "storageClassName": "standard",
+            "storageClassName": storage_class,
             "accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": "1Mi"}},
         },
@@ -93,10 +101,10 @@ def _figures(seconds: Sequence[float]) -> dict[str, float]:
 def _print(figures: dict[str, dict[str, float]]) -> None:
     shown = table.Table("Pod", "until Ready, p50", "p90", title="\nA Pod until it is Ready", title_justify="left")
     for kind, values in figures.items():
-        shown.add_row(f"{kind} a volume", f"{values['p50']:.2f} s", f"{values['p90']:.2f} s")
+        shown.add_row(kind, f"{values['p50']:.2f} s", f"{values['p90']:.2f} s")
     console.Console().print(shown)
-    cost = figures["with"]["p50"] - figures["without"]["p50"]
-    print(f"a volume costs {cost:.2f} s (goal: at most {_GOAL_SECONDS} s)")
+    cost = figures[_AT_ONCE]["p50"] - figures[_PLAIN]["p50"]
+    print(f"a volume that is bound at once costs {cost:.2f} s (goal: at most {_GOAL_SECONDS} s)")
 
 
 if __name__ == "__main__":
