@@ -213,6 +213,7 @@ async def test_two_processes_on_one_pool_bind_every_claim_to_one_volume(
         _assert_one_volume_each(control_plane, ours, 100)
     finally:
         other.component.kill()
+        other.empty_pool()
 
 
 async def test_the_api_server_may_be_restarted_in_the_middle(

@@ -92,8 +92,10 @@ class Program:
         return {entry.name for entry in folder.iterdir()} if folder.exists() else set()
 
     def empty_pool(self) -> None:
-        """Remove the pool; the program must not run."""
+        """Remove the pool, and what the node remembers of it; the program must not run."""
         shutil.rmtree(self.pool, ignore_errors=True)
+        for reminder in self.folder.glob("pool-*"):
+            reminder.unlink()
 
 
 def register_node(plane: control_plane.ControlPlane, name: str = NODE) -> None:
