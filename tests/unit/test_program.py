@@ -20,6 +20,7 @@ import pytest
 from grpc import aio
 
 from provisioner.generated import csi_pb2, csi_pb2_grpc
+from tests.fakes import directory_pools
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the pool of a running driver belongs to root: run as root")
 
@@ -48,8 +49,8 @@ def free_port() -> int:
 class Running:
     """One process of `serve`, without a cluster."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, *more: str) -> None:
+        self.home, self.more = home, more
         self.port = free_port()
         (home / "kubelet").mkdir(exist_ok=True)
         self.process = subprocess.Popen([*PROVISIONER, *self.arguments(self.port)], stderr=subprocess.PIPE, text=True)
@@ -64,6 +65,7 @@ class Running:
             f"--csi-socket={self.home}/csi.sock",
             f"--kubelet-dir={self.home}/kubelet",
             f"--metrics-address=127.0.0.1:{port}",
+            *self.more,
         ]
 
     def get(self, path: str) -> str:
@@ -192,6 +194,19 @@ async def test_sigterm_ends_the_process_in_under_10_seconds_though_a_create_hang
 def test_readiness_waits_for_the_kubelet_and_says_so(running: Running) -> None:
     running.until("/readyz", "[-] kubelet: the kubelet has not registered the driver yet")
     assert running.get("/healthz") == "ok\n"
+
+
+def test_a_pool_that_cannot_be_made_keeps_no_other_from_being_emptied(home: Path) -> None:
+    (home / "bad").mkdir()
+    (home / "bad" / "something").touch()
+    backend = directory_pools.directory_backend(home, names=("good",))
+    backend.delete(backend.create(directory_pools.request()).id)
+    started = Running(home, f"--pool=bad={home}/bad,good={home}/good", "--trash-retention=0s")
+    try:
+        started.until("/metrics", 'provisioner_pool_bytes{pool="good",state="promised"} 0.0')
+    finally:
+        started.end()
+    assert [*(home / "good" / "trash").iterdir()] == []
 
 
 def test_metrics_are_served_under_the_stock_names(running: Running) -> None:

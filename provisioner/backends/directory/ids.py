@@ -11,8 +11,6 @@ import re
 import secrets
 from typing import Self
 
-from provisioner import model
-
 _POOL_DIGITS = 16
 _ID = rf"d1-(?P<pool>[0-9a-f]{{{_POOL_DIGITS}}})-(?P<name>[0-9a-f]{{32}})"
 _VOLUME = re.compile(_ID, re.ASCII)
@@ -45,11 +43,6 @@ class DirectoryId:
 
     def __str__(self) -> str:
         return f"d1-{self.pool}-{self.name}"
-
-    @property
-    def volume_id(self) -> model.VolumeId:
-        """The id as the rest of the program knows it."""
-        return model.VolumeId(str(self))
 
 
 def pool_digits(pool_uuid: str) -> str:
