@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from tests.harness import process, program
 Json = dict[str, Any]
 
 _SECONDS = 60
-_DEPLOY = Path(__file__).parents[2] / "deploy" / "base"
 
 
 @pytest.fixture
@@ -25,7 +23,7 @@ def ours(control_plane: harness.ControlPlane) -> Iterator[program.Program]:
     program.add_class(control_plane, "fast")
     program.add_class(control_plane, "late", volumeBindingMode="WaitForFirstConsumer")
     program.add_class(control_plane, "keep", reclaimPolicy="Retain")
-    made = program.Program(control_plane, kubeconfig=_rights(control_plane))
+    made = program.Program(control_plane, kubeconfig=program.rights(control_plane))
     yield made
     if made.name in control_plane.sandbox.components:
         made.component.kill()
@@ -35,13 +33,6 @@ def ours(control_plane: harness.ControlPlane) -> Iterator[program.Program]:
         patch = '--patch={"metadata":{"finalizers":null}}'
         control_plane.kubectl("patch", "pv", volume["metadata"]["name"], "--type=merge", patch, check=False)
     made.empty_pool()
-
-
-def _rights(plane: harness.ControlPlane) -> Path:
-    """A kubeconfig with just the rights that `deploy/` gives."""
-    for name in ("namespace.yaml", "rbac.yaml"):
-        plane.apply((_DEPLOY / name).read_text(), "--namespace=provisioner-system")
-    return plane.kubeconfig_for_service_account("provisioner-system", "provisioner")
 
 
 def _claim(name: str, namespace: str, class_name: str = "fast", **spec: Any) -> str:
@@ -206,7 +197,7 @@ async def test_two_processes_on_one_pool_bind_every_claim_to_one_volume(
     control_plane: harness.ControlPlane, namespace: str, ours: program.Program
 ) -> None:
     ours.start()
-    other = program.Program(control_plane, name="provisioner-2", kubeconfig=_rights(control_plane))
+    other = program.Program(control_plane, name="provisioner-2", kubeconfig=program.rights(control_plane))
     try:
         other.start()
         await _bind_many(control_plane, namespace, 100)
@@ -219,14 +210,15 @@ async def test_two_processes_on_one_pool_bind_every_claim_to_one_volume(
 async def test_the_api_server_may_be_restarted_in_the_middle(
     control_plane: harness.ControlPlane, namespace: str, ours: program.Program
 ) -> None:
-    ours.start()
     async with loads.open_load(control_plane.kubeconfig, namespace=namespace, class_name="fast") as load:
-        await load.create_many(100)
-        await load.until(lambda life: life.bound, seconds=0.3)
+        await load.create_many(200)
+        ours.start(ready=False)
+        await asyncio.to_thread(process.wait_until, ours.volumes, seconds=_SECONDS, what="the first volume")
         await asyncio.to_thread(control_plane.restart_apiserver, kill=True)
-        assert await load.until(lambda life: life.bound, seconds=_SECONDS)
+        assert not all(life.bound for life in load.lives.values())
+        assert await load.until(lambda life: life.bound, seconds=2 * _SECONDS)
         assert not any(life.lost for life in load.lives.values())
-    _assert_one_volume_each(control_plane, ours, 100)
+    _assert_one_volume_each(control_plane, ours, 200)
 
 
 async def _bind_many(plane: harness.ControlPlane, namespace: str, count: int, seconds: float = _SECONDS) -> None:

@@ -11,7 +11,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from tests.harness import control_plane, process
+from tests.harness import control_plane, image_build, process
 
 DRIVER = "directory.csi.provisioner"
 TOPOLOGY_KEY = f"topology.{DRIVER}/node"
@@ -96,6 +96,14 @@ class Program:
         shutil.rmtree(self.pool, ignore_errors=True)
         for reminder in self.folder.glob("pool-*"):
             reminder.unlink()
+
+
+def rights(plane: control_plane.ControlPlane) -> Path:
+    """A kubeconfig with just the rights that `deploy/` gives."""
+    for name in ("namespace.yaml", "rbac.yaml"):
+        manifest = image_build.ROOT / "deploy" / "base" / name
+        plane.apply(manifest.read_text(), "--namespace=provisioner-system")
+    return plane.kubeconfig_for_service_account("provisioner-system", "provisioner")
 
 
 def register_node(plane: control_plane.ControlPlane, name: str = NODE) -> None:
