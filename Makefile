@@ -55,8 +55,10 @@ chaos: setup  ## kill -9 at every step, and full disks
 	@$(RUN) chaos
 
 bench: setup  ## How fast claims are bound and deleted, and at what cost
-	@$(BIN)/python -m tests.bench.claims
-	@$(BIN)/python -m tests.bench.pods
+	@mkdir -p build
+	@$(BIN)/python -m tests.bench.claims --json build/bench-claims.json
+	@$(BIN)/python -m tests.bench.pods --json build/bench-pods.json
+	@echo "the figures are in build/bench-claims.json and build/bench-pods.json too"
 
 lint: $(STAMP)  ## Style, types, and who may import whom
 	@$(BIN)/ruff check
