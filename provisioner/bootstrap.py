@@ -28,7 +28,7 @@ from provisioner.kube import client as kube_client
 from provisioner.kube import config as kube_config
 from provisioner.node import service as node_service
 
-_GRACE_SECONDS = 9.0
+_GRACE_SECONDS = 8.5
 _WATCHER_DRAIN_SECONDS = 5.0
 _CSI_DRAIN_SECONDS = 2.0
 _PURGE_SECONDS = 60.0
@@ -178,6 +178,7 @@ def _backend(role: Role, loaded: settings.Settings, measured: metrics.Metrics) -
             pools=pools.pool,
             topology_key=f"topology.{loaded[settings.Driver].driver_name}/node",
             node_name=own_node,
+            spare=pools.pool_spare,
             memory=loaded[settings.Driver].csi_socket.parent,
             trash_retention=pools.trash_retention,
         ),

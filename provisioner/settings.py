@@ -15,16 +15,21 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NewType, TypeVar
 
 import durationpy
 import msgspec
 
 from provisioner import errors
+from provisioner.kube import errors as kube_errors
+from provisioner.kube import quantity
 
 ENVIRONMENT_PREFIX = "PROVISIONER_"
 
 Group = TypeVar("Group")
+
+Bytes = NewType("Bytes", int)
+"""A size, written as a Kubernetes quantity."""
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 """A number of things of which there must be one at least."""
@@ -117,6 +122,9 @@ class Directory:
     )
     shared_pools: bool = _setting(
         default=False, text="The pools are the same mount on every node: volumes have no node of their own."
+    )
+    pool_spare: Bytes = _setting(
+        Bytes(0), "Bytes of each pool that are never promised: for what others write to the same filesystem."
     )
     trash_retention: datetime.timedelta = _setting(
         seconds(24 * 3600), "How long a deleted volume can be had back before its space is freed."
@@ -252,6 +260,8 @@ def _convert(raw: Any, wanted: Any) -> Any:
     """
     if wanted is datetime.timedelta:
         return _duration(raw)
+    if wanted is Bytes:
+        return _size(raw)
     if typing.get_origin(wanted) is Mapping or wanted is Mapping:
         raw, wanted = _pairs(raw), dict[str, Path]
     if typing.get_origin(wanted) is types.UnionType and raw == "":
@@ -286,6 +296,16 @@ def _duration(raw: Any) -> datetime.timedelta:
     except durationpy.DurationError as error:
         raise ValueError(f"{raw!r} is not a duration such as 10s, 5m or 1h30m") from error
     if value < datetime.timedelta(0):
+        raise ValueError(f"{raw!r} is negative")
+    return value
+
+
+def _size(raw: Any) -> int:
+    try:
+        value = quantity.parse(str(raw))
+    except kube_errors.QuantityError as error:
+        raise ValueError(f"{raw!r} is not a size such as 10Gi or 500M") from error
+    if value < 0:
         raise ValueError(f"{raw!r} is negative")
     return value
 

@@ -81,7 +81,13 @@ def _metavar(wanted: Any) -> str:
     return _METAVARS.get(wanted, "NAME=PATH,…")
 
 
-_METAVARS = {str: "TEXT", settings.Count: "NUMBER", Path: "PATH", datetime.timedelta: "DURATION"}
+_METAVARS = {
+    str: "TEXT",
+    settings.Bytes: "SIZE",
+    settings.Count: "NUMBER",
+    Path: "PATH",
+    datetime.timedelta: "DURATION",
+}
 
 
 def _read(config: Path | None) -> Mapping[str, Any]:

@@ -48,7 +48,6 @@ def directory_backend(
             pools={name: root / name for name in names},
             topology_key=TOPOLOGY_KEY,
             node_name=node,
-            node_uid="uid-1" if node else "",
             spare=spare,
             memory=memory,
         ),

@@ -56,6 +56,15 @@ def test_durations_are_written_as_kubernetes_writes_them() -> None:
     assert load(flags={"csi_timeout": "1m30s"})[settings.Watcher].csi_timeout == datetime.timedelta(seconds=90)
 
 
+def test_sizes_are_written_as_kubernetes_writes_them() -> None:
+    assert load(flags={"pool_spare": "10Gi"})[settings.Directory].pool_spare == 10 * 1024**3
+
+
+@pytest.mark.parametrize("given", ["-1", "10GiB", "much"])
+def test_a_size_that_is_none_is_refused(given: str) -> None:
+    assert len(faults(flags={"pool_spare": given})) == 1
+
+
 def test_a_negative_duration_is_refused() -> None:
     assert faults(flags={"csi_timeout": "-1s"}) == ("--csi-timeout: '-1s' is negative",)
 

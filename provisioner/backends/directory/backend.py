@@ -109,11 +109,17 @@ class DirectoryBackend:
         return purged
 
     def probe(self) -> None:
-        """Write to every pool, as `base.Backend.probe`; a pool that fails is an error only if no other works."""
+        """Write to every pool, as `base.Backend.probe`; a pool that fails is an error only if no other works.
+
+        A full pool works: its volumes are mounted, unmounted and deleted as ever. A liveness probe that failed for
+        it would have one Pod that fills the disk restart the driver of all.
+        """
         failures = []
         for place in self._places.all():
             try:
                 place.pool.probe()
+            except errors.InsufficientCapacityError as error:
+                place.pool.complain(error)
             except errors.ProvisionerError as error:
                 place.pool.complain(error)
                 failures.append(error)
@@ -263,7 +269,6 @@ class DirectoryBackend:
             label=parsed.label,
             enforcement=_ENFORCEMENT,
             node_name=self._settings.node_name or "",
-            node_uid=self._settings.node_uid,
             created=self._clock().isoformat(),
         )
 

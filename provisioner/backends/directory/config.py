@@ -16,8 +16,6 @@ class DirectoryConfig:
         pools: name to root directory; the name is what a class's parameter `pool` says.
         topology_key: of the segment that a node's volumes are reachable from.
         node_name: the node whose own disks these are; None where every node mounts the same storage at these paths.
-        node_uid: uid of that Node object, kept in each record.
-        ratio: how many times its size a pool may promise; above 1 a full pool takes its volumes by surprise.
         spare: bytes of each pool that are never promised.
         default_size: bytes of a volume whose claim asks for no size.
         memory: a directory outside of the pools, in which the node remembers which pools it had; None: nowhere.
@@ -27,8 +25,6 @@ class DirectoryConfig:
     pools: Mapping[str, Path]
     topology_key: str
     node_name: str | None = None
-    node_uid: str = ""
-    ratio: float = 1.0
     spare: int = 0
     default_size: int = model.GIB
     memory: Path | None = None

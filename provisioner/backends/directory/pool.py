@@ -146,22 +146,20 @@ class Pool:
 
         Raises:
             errors.BackendUnavailableError: the pool cannot be written.
+            errors.InsufficientCapacityError: its filesystem is full.
         """
-        try:
-            with self.opened() as opened:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-                fd = os.open(_PROBE, flags, 0o600, dir_fd=opened.root)
-                try:
-                    files.write(fd, b"probe\n")
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
-                    with contextlib.suppress(FileNotFoundError):  # Another process probes as well.
-                        os.unlink(_PROBE, dir_fd=opened.root)
-                with self.lock.held(opened) as lock:
-                    self.reckon(opened, lock)
-        except errors.InsufficientCapacityError as error:
-            raise errors.BackendUnavailableError(error.message, remedy=error.remedy) from error
+        with self.opened() as opened:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(_PROBE, flags, 0o600, dir_fd=opened.root)
+            try:
+                files.write(fd, b"probe\n")
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+                with contextlib.suppress(FileNotFoundError):  # Another process probes as well.
+                    os.unlink(_PROBE, dir_fd=opened.root)
+            with self.lock.held(opened) as lock:
+                self.reckon(opened, lock)
         if self._complaint:
             self._complaint = ""
             _log.info("pool works again", pool=self.name)
@@ -287,7 +285,6 @@ class Pool:
             foreign=opened.marker.foreign + reserve.held(opened.root),
             promised=self.ledger.promised,
             volumes=self.ledger.volumes,
-            ratio=self._settings.ratio,
             spare=self._settings.spare,
         )
         for state in ("size", "free", "promised", "available"):

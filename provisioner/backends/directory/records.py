@@ -47,7 +47,6 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     enforcement: str
     node_name: str
-    node_uid: str
     created: str
 
 

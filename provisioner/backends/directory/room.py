@@ -26,21 +26,18 @@ class Room:
     available: int
 
 
-def reckon(
-    filesystem: os.statvfs_result, *, foreign: int, promised: int, volumes: int, ratio: float, spare: int
-) -> Room:
+def reckon(filesystem: os.statvfs_result, *, foreign: int, promised: int, volumes: int, spare: int) -> Room:
     """The room in a pool.
 
     Args:
         foreign: bytes that others used when the pool was made.
         promised: the sum of all volumes' sizes.
         volumes: how many there are.
-        ratio: how many times its size the pool may promise.
         spare: bytes that are never promised.
     """
     reserved_for_root = filesystem.f_bfree - filesystem.f_bavail
     held = (filesystem.f_blocks - reserved_for_root) * filesystem.f_frsize - foreign
-    size = max(0, int(held * ratio) - spare)
+    size = max(0, held - spare)
     free = filesystem.f_bavail * filesystem.f_frsize
     available = min(size - promised - OVERHEAD * volumes, free) - OVERHEAD
     return Room(size=size, free=free, promised=promised, available=max(0, available))

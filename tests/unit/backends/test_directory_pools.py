@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
 from provisioner import errors, metrics, model
 from provisioner.backends.directory import backend as directory
@@ -301,10 +302,14 @@ def _fill(disk: Path) -> None:
             file.write(bytes(4096))
 
 
-def test_a_full_pool_says_so_and_works_again_once_there_is_room(pool: Pool, disk: Path) -> None:
+def test_a_full_pool_makes_no_volumes_but_keeps_the_driver_alive(pool: Pool, disk: Path) -> None:
     _fill(disk)
-    with pytest.raises(errors.BackendUnavailableError, match="full"):
+    with structlog.testing.capture_logs() as lines:
         pool.backend.probe()
+        pool.backend.probe()
+    assert [line["error"] for line in lines] == [
+        "pool fast is full: its filesystem has no room left; free space in it, or enlarge it"
+    ]
     with pytest.raises(errors.InsufficientCapacityError):
         pool.backend.create(request())
     assert pool.names("volumes") == []

@@ -58,7 +58,6 @@ def test_the_record_tells_what_an_operator_wants_to_know(pool: Pool) -> None:
         "label": "shop/www-web-0",
         "enforcement": "none",
         "node_name": NODE,
-        "node_uid": "uid-1",
         "created": "2026-01-01T00:00:00.000002+00:00",
     }
     assert "secret" not in text
@@ -642,7 +641,6 @@ def test_a_record_is_read_as_it_was_written() -> None:
         label="a/b",
         enforcement="none",
         node_name="n",
-        node_uid="u",
         created="2026-01-01T00:00:00+00:00",
     )
     assert records.decode(records.encode(record), volume) == record
@@ -650,19 +648,13 @@ def test_a_record_is_read_as_it_was_written() -> None:
 
 def test_blocks_that_only_root_may_use_are_not_promised() -> None:
     filesystem = os.statvfs_result((4096, 4096, 1000, 600, 500, 0, 0, 0, 0, 255))
-    found = room.reckon(filesystem, foreign=400 * 4096, promised=100 * 4096, volumes=2, ratio=1.0, spare=4096)
+    found = room.reckon(filesystem, foreign=400 * 4096, promised=100 * 4096, volumes=2, spare=4096)
     assert found == room.Room(
         size=499 * 4096, free=500 * 4096, promised=100 * 4096, available=399 * 4096 - 3 * room.OVERHEAD
     )
 
 
-def test_a_pool_may_promise_more_than_it_has_where_that_is_wished() -> None:
-    filesystem = os.statvfs_result((4096, 4096, 100, 100, 100, 0, 0, 0, 0, 255))
-    found = room.reckon(filesystem, foreign=0, promised=150 * 4096, volumes=0, ratio=2.0, spare=0)
-    assert (found.size, found.available) == (200 * 4096, 50 * 4096 - room.OVERHEAD)
-
-
 def test_a_pool_without_room_never_has_less_than_none() -> None:
     filesystem = os.statvfs_result((4096, 4096, 100, 0, 0, 0, 0, 0, 0, 255))
-    found = room.reckon(filesystem, foreign=0, promised=150 * 4096, volumes=1, ratio=1.0, spare=10**9)
+    found = room.reckon(filesystem, foreign=0, promised=150 * 4096, volumes=1, spare=10**9)
     assert (found.size, found.available) == (0, 0)
