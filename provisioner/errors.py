@@ -9,8 +9,8 @@ Both reach the user unchanged: as the gRPC status, as the event on the claim, an
     ├── VolumeNotFoundError         there is no volume of this id
     ├── VolumeExistsError           there is a volume of this name, and it is a different one
     ├── VolumeInUseError            the volume is mounted or watched: what was asked would take it from its user
-    ├── SizeOutOfRangeError         no volume of this size can exist here, however empty the pool is
-    ├── InsufficientCapacityError   the pool has no room for it now
+    ├── SizeOutOfRangeError         no volume of this size can exist, on this node or another
+    ├── InsufficientCapacityError   the pool has no room for it; another may, or this one later
     ├── OperationPendingError       the same volume is being worked on
     ├── InvalidPageTokenError       a listing cannot go on from this token
     ├── UnsupportedError            the program does not offer this operation
@@ -58,11 +58,11 @@ class VolumeInUseError(ProvisionerError):
 
 
 class SizeOutOfRangeError(ProvisionerError):
-    """No volume of this size can exist here, however empty the pool is."""
+    """No volume of this size can exist, however empty the pool is, on this node or another."""
 
 
 class InsufficientCapacityError(ProvisionerError):
-    """The pool has no room for the volume now; another one may."""
+    """The pool has no room for the volume; it may have some later, or another one may."""
 
 
 class OperationPendingError(ProvisionerError):

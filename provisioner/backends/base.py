@@ -53,8 +53,8 @@ class Backend(Protocol):
         Raises:
             errors.InvalidRequestError: a capability or parameter that this storage cannot serve.
             errors.VolumeExistsError: the name exists with another size, capability or parameters.
-            errors.SizeOutOfRangeError: no volume of this size can exist here.
-            errors.InsufficientCapacityError: no room now, here.
+            errors.SizeOutOfRangeError: no volume of this size can exist in this storage, wherever it is asked for.
+            errors.InsufficientCapacityError: no room now, or here: there may be some later, or elsewhere.
             errors.BackendUnavailableError: try the same call again later.
         """
 

@@ -93,8 +93,10 @@ def test_the_claims_metadata_may_differ_between_calls(storage: conftest.Storage)
     assert storage.backend.create(request(parameters={"csi.storage.k8s.io/pvc/name": "b"})) == made
 
 
-def test_a_size_that_can_never_be_is_out_of_range(storage: conftest.Storage) -> None:
-    with pytest.raises(errors.SizeOutOfRangeError):
+def test_a_size_that_can_never_be_on_this_node_is_a_lack_of_room_as_another_may_have_it(
+    storage: conftest.Storage,
+) -> None:
+    with pytest.raises(errors.InsufficientCapacityError):
         storage.backend.create(request(size=conftest.TOTAL * 10))
     assert [*storage.backend.list(after=None, limit=10)] == []
 

@@ -110,7 +110,8 @@ class MemoryBackend:
         if self._topology and places and not any(self._topology.within(place) for place in places):
             raise errors.InsufficientCapacityError("none of the places asked for is here")
         if size > self._size:
-            raise errors.SizeOutOfRangeError(f"{size} bytes are more than the {self._size} there are")
+            kind = errors.InsufficientCapacityError if self._topology else errors.SizeOutOfRangeError
+            raise kind(f"{size} bytes are more than the {self._size} there are")
         if size > self._free():
             raise errors.InsufficientCapacityError(f"{self._free()} bytes are left, {size} were asked for")
         volume = model.Volume(

@@ -56,7 +56,7 @@ class DirectoryBackend:
         self._places = placement.Places(
             placement.Place(
                 pool=made,
-                maker=making.Maker(made, steps=steps),
+                maker=making.Maker(made, shared=settings.node_name is None, steps=steps),
                 trash=trash.Trash(made, retention=settings.trash_retention, clock=clock, steps=steps),
             )
             for made in (pool.Pool(name, settings, measured=measured, clock=clock) for name in settings.pools)

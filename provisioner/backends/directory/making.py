@@ -21,19 +21,21 @@ class Maker:
     """Makes the volumes of one pool.
 
     What is being built is locked by the process that builds it, so that others can tell what a killed one left.
+    `shared`: every node mounts the pool, so no other node has a larger one.
     `steps` is told each step that was reached, so that a test can stop the process there.
     """
 
-    def __init__(self, of: pool.Pool, *, steps: Callable[[str], None]) -> None:
+    def __init__(self, of: pool.Pool, *, shared: bool, steps: Callable[[str], None]) -> None:
         self._pool = of
+        self._shared = shared
         self._steps = steps
 
     def create(self, volume: ids.DirectoryId, record: records.Record) -> records.Record:
         """Make the volume; returns the record of the one that exists, where there is one already.
 
         Raises:
-            errors.SizeOutOfRangeError: the pool could not hold it if it were empty.
-            errors.InsufficientCapacityError: it cannot hold it now.
+            errors.SizeOutOfRangeError: the pool could not hold it if it were empty, and every node has this one.
+            errors.InsufficientCapacityError: it cannot hold it, now or ever; another node's may.
             errors.OperationPendingError: another process is making it.
         """
         with self._pool.opened() as opened:
@@ -76,7 +78,9 @@ class Maker:
 
     def _check_room(self, found: room.Room, size: int) -> None:
         if size > found.size:
-            raise errors.SizeOutOfRangeError(
+            # OUT_OF_RANGE would say that no other node need be tried (CSI: RESOURCE_EXHAUSTED of CreateVolume).
+            kind = errors.SizeOutOfRangeError if self._shared else errors.InsufficientCapacityError
+            raise kind(
                 f"{size} bytes were asked for, and pool {self._pool.name} can hold {found.size} when it is empty",
                 remedy="ask for less, or use a larger pool",
             )

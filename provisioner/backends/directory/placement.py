@@ -100,7 +100,7 @@ class Places:
 
         Raises:
             errors.InsufficientCapacityError: no place has room, or there is no pool of this name.
-            errors.SizeOutOfRangeError: no place could hold it if it were empty.
+            errors.SizeOutOfRangeError: no place could hold it if it were empty, nor could one on another node.
             errors.BackendUnavailableError: no place can be used now.
         """
         candidates = self._candidates(pool_name)

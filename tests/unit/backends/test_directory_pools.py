@@ -435,6 +435,17 @@ def test_a_shared_pool_has_no_place_and_every_mode(disk: Path) -> None:
     assert backend.create(request(capabilities=capabilities, accessibility=elsewhere)).topologies == ()
 
 
+@pytest.mark.parametrize(
+    ("node", "refusal"), [("node-1", errors.InsufficientCapacityError), (None, errors.SizeOutOfRangeError)]
+)
+def test_a_size_above_the_pool_s_is_out_of_range_only_where_no_other_node_may_have_a_larger_pool(
+    disk: Path, node: str | None, refusal: type[errors.ProvisionerError]
+) -> None:
+    backend = directory_backend(disk, node=node)
+    with pytest.raises(refusal, match="when it is empty; ask for less, or use a larger pool"):
+        backend.create(request(size=1 << 60))
+
+
 def test_the_metrics_tell_the_pool_s_bytes(disk: Path) -> None:
     measured = metrics.Metrics()
     backend = directory_backend(disk, measured=measured, clock=Clock())
