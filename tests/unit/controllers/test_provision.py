@@ -96,6 +96,8 @@ async def test_a_final_error_is_told_in_the_drivers_words_and_tried_again(cluste
         cluster.events("ProvisioningFailed")[0]["message"]
         == 'failed to provision volume with StorageClass "fast": the disk is on fire (INTERNAL)'
     )
+    failed = "controller_persistentvolumeclaim_provision_failed_total"
+    assert cluster.counted(failed, **{"class": "fast", "source": ""}) == 1
 
 
 async def test_a_repeated_error_is_one_event_that_is_counted(cluster: Cluster) -> None:
