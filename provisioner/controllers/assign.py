@@ -1,9 +1,9 @@
 """Takes claims that may go to any node, where each node has a process of its own and none of them leads.
 
-All rank themselves for a claim by the same hash. The first takes it at once; each next one waits a step longer, and
-takes it if it is still free, so that a node that is down or full holds nothing up for long. Taking a claim is writing
-the selected node into it, in the very state in which it was seen: only one can succeed. The claim then goes the way of
-every claim with a selected node.
+All rank themselves for a claim by the same hash. The first takes it when the binder has asked for its volume; each
+next one waits a step longer, and takes it if it is still free, so that a node that is down or full holds nothing up
+for long. Taking a claim is writing the selected node into it, in the very state in which it was seen: only one can
+succeed. The claim then goes the way of every claim with a selected node.
 """
 
 import hashlib

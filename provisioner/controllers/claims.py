@@ -1,7 +1,8 @@
 """Which claims are ours, and what each is waiting for. Pure: the caller brings the claim, its class and the facts.
 
 The kube-controller-manager's binder asks for a volume by an annotation on the claim. We need not wait for it where we
-can see ourselves what it is about to find: that no volume there is fits the claim, and that its class is ours.
+can see ourselves what it is about to find: that no volume there is fits the claim, and that its class is ours; unless
+we would write to the claim as well, to assign it to a node.
 """
 
 import dataclasses
@@ -144,9 +145,11 @@ def _whose_turn(
     node = selected_node(claim)
     if storage_class.volume_binding_mode == DELAYED and not node:
         return Verdict(Step.WAIT, "waiting-for-first-consumer")
-    if not asked and not _may_begin(claim, view, available):
+    to_be_assigned = bool(view.node_name and not node)
+    # The binder asks by a write to the claim, and warns the user when another write has come between.
+    if not asked and (to_be_assigned or not _may_begin(claim, view, available)):
         return Verdict(Step.WAIT, "waiting-for-binder")
-    if view.node_name and not node:
+    if to_be_assigned:
         return Verdict(Step.ASSIGN, "waiting-for-node")
     if view.node_name and node != view.node_name:
         return _IGNORE

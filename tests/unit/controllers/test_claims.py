@@ -186,7 +186,13 @@ def test_a_node_says_nothing_of_what_was_scheduled_elsewhere_however_wrong_it_is
 
 
 def test_an_immediate_claim_without_a_node_is_for_the_nodes_to_agree_on() -> None:
-    assert Step.ASSIGN is claims.judge(build.claim(), build.storage_class(), build.view(node_name="n1")).step
+    claim = build.claim(annotations=build.asked())
+    assert Step.ASSIGN is claims.judge(claim, build.storage_class(), build.view(node_name="n1")).step
+
+
+def test_a_node_takes_no_claim_before_the_binder_has_asked_for_its_volume() -> None:
+    verdict = claims.judge(build.claim(), build.storage_class(), build.view(node_name="n1"))
+    assert verdict == claims.Verdict(Step.WAIT, "waiting-for-binder")
 
 
 def test_a_node_says_nothing_of_a_missing_class() -> None:

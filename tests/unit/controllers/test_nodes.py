@@ -83,7 +83,7 @@ async def test_a_node_does_not_bind(cluster: Cluster, nodes: list[Cluster]) -> N
 async def test_an_immediate_claim_goes_to_one_node_and_gets_one_volume(cluster: Cluster, nodes: list[Cluster]) -> None:
     await _start(nodes)
     for number in range(12):
-        cluster.add_claim(f"data-{number}")
+        cluster.add_claim(f"data-{number}", annotations=build.asked())
     await cluster.until(lambda: len(cluster.volumes()) == 12)
     assert sum(len(one.csi.called("create_volume")) for one in nodes) == 12
     for number in range(12):
@@ -93,7 +93,7 @@ async def test_an_immediate_claim_goes_to_one_node_and_gets_one_volume(cluster: 
 
 
 async def test_the_next_node_takes_a_claim_that_the_first_does_not(cluster: Cluster, nodes: list[Cluster]) -> None:
-    uid = cluster.add_claim()["metadata"]["uid"]
+    uid = cluster.add_claim(annotations=build.asked())["metadata"]["uid"]
     order = assign.ranked(uid, NODES)
     alive = [one for one, name in zip(nodes, NODES, strict=True) if name != order[0]]
     for one, name in zip(nodes, NODES, strict=True):
@@ -105,7 +105,7 @@ async def test_the_next_node_takes_a_claim_that_the_first_does_not(cluster: Clus
 
 
 async def test_a_node_without_room_lets_the_next_one_take_the_claim(cluster: Cluster, nodes: list[Cluster]) -> None:
-    uid = cluster.add_claim(size="1Gi")["metadata"]["uid"]
+    uid = cluster.add_claim(size="1Gi", annotations=build.asked())["metadata"]["uid"]
     order = assign.ranked(uid, NODES)
     nodes[NODES.index(order[0])].csi.room = model.Available(total=model.GIB, largest=model.GIB - 1)
     await _start(nodes)
@@ -117,7 +117,7 @@ async def test_a_node_without_room_lets_the_next_one_take_the_claim(cluster: Clu
 async def test_a_node_that_has_just_run_out_of_room_does_not_take_the_claim_again(
     cluster: Cluster, nodes: list[Cluster]
 ) -> None:
-    uid = cluster.add_claim()["metadata"]["uid"]
+    uid = cluster.add_claim(annotations=build.asked())["metadata"]["uid"]
     order = assign.ranked(uid, NODES)
     nodes[NODES.index(order[0])].csi.plan("create_volume", Fault(csiclient.Code.RESOURCE_EXHAUSTED))
     await _start(nodes)
@@ -131,7 +131,7 @@ async def test_only_a_node_that_the_class_allows_takes_a_claim(cluster: Cluster,
     cluster.add_class("there", allowedTopologies=allowed)
     await _start(nodes)
     for number in range(6):
-        cluster.add_claim(f"data-{number}", class_name="there")
+        cluster.add_claim(f"data-{number}", class_name="there", annotations=build.asked())
     await cluster.until(lambda: len(cluster.volumes()) == 6)
     assert {"n2"} == {_selected(cluster, f"data-{number}") for number in range(6)}
     await _stop(nodes)
