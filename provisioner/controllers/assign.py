@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from provisioner import csiclient, model
-from provisioner.controllers import announce, claims, names, reschedule, tools, topology
+from provisioner.controllers import announce, candidates, claims, names, reschedule, tools, topology
 from provisioner.kube import errors as kube_errors
 from provisioner.kube import objects, queue
 
@@ -38,6 +38,7 @@ class Assigner:
         self._kit = kit
         self._view = view
         self._own_place = own_place
+        self._candidates = candidates.Candidates(kit)
         self._first_seen: dict[str, float] = {}
         self._full_until: dict[str, float] = {}
         self.queue = kit.queue("assign", self.handle)
@@ -70,7 +71,7 @@ class Assigner:
             return queue.done()
         if not self._is_allowed(storage_class):
             return queue.done()
-        order = ranked(uid, self._kit.known.driver_nodes())
+        order = ranked(uid, await self._candidates.of(storage_class))
         wait = self._wait(uid, order)
         if wait > 0:
             return queue.retry_after(wait)
@@ -85,7 +86,7 @@ class Assigner:
         """The seconds until it is this node's turn."""
         now, step = self._kit.clock.time(), self._kit.settings.assign_step
         if self._view.node_name not in order:
-            # Our own registration has not been seen yet.
+            # Our own registration, or our topology label, has not been seen yet.
             return step
         turn = self._first_seen.get(uid, now) + order.index(self._view.node_name) * step
         return max(turn, self._full_until.get(uid, now)) - now

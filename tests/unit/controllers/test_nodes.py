@@ -137,6 +137,29 @@ async def test_only_a_node_that_the_class_allows_takes_a_claim(cluster: Cluster,
     await _stop(nodes)
 
 
+async def test_nodes_that_the_class_leaves_out_have_no_turn_to_wait_for(cluster: Cluster, nodes: list[Cluster]) -> None:
+    for node in NODES:
+        allowed = [{"matchLabelExpressions": [{"key": build.WHERE, "values": [node, "elsewhere"]}]}]
+        cluster.add_class(f"on-{node}", allowedTopologies=allowed)
+        cluster.add_claim(node, class_name=f"on-{node}", annotations=build.asked())
+    await _start(nodes, assign_step=3600.0)
+    await cluster.until(lambda: len(cluster.volumes()) == 3)
+    assert {node: node for node in NODES} == {node: _selected(cluster, node) for node in NODES}
+    await _stop(nodes)
+
+
+async def test_the_labels_of_nodes_are_read_once_for_many_claims(cluster: Cluster, nodes: list[Cluster]) -> None:
+    either = [{"matchLabelExpressions": [{"key": build.WHERE, "values": [node]}]} for node in ("n1", "n2")]
+    cluster.add_class("there", allowedTopologies=either)
+    for number in range(6):
+        cluster.add_claim(f"data-{number}", class_name="there", annotations=build.asked())
+    await _start(nodes, assign_step=3600.0)
+    await cluster.until(lambda: len(cluster.volumes()) == 6)
+    # One for each of the two terms, by each of the two nodes that may take claims.
+    assert cluster.api.count("list", objects.NODES) == 4
+    await _stop(nodes)
+
+
 async def test_per_node_mode_needs_a_driver_that_says_where_it_stands(cluster: Cluster) -> None:
     cluster.csi.place = None
     with pytest.raises(errors.BackendUnavailableError, match="does not say where its node stands"):
