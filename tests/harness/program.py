@@ -21,20 +21,31 @@ _START_SECONDS = 30
 
 
 class Program:
-    """`provisioner serve` in a control plane's sandbox; its pool is kept over restarts.
+    """Our program in a control plane's sandbox; its pool is kept over restarts.
 
     Args:
         kubeconfig: whose rights it has.
+        role: its command: `serve`, or `node` for one process of many.
+        pool: where its pool is in the sandbox; else all that are started there share one.
     """
 
     def __init__(
-        self, plane: control_plane.ControlPlane, *, name: str = "provisioner", kubeconfig: Path | None = None
+        self,
+        plane: control_plane.ControlPlane,
+        *,
+        name: str = "provisioner",
+        kubeconfig: Path | None = None,
+        role: str = "serve",
+        pool: Path | None = None,
     ) -> None:
         self.plane = plane
         self.name = name
         self.folder = plane.sandbox.folder / name
         self.folder.mkdir(exist_ok=True)
-        self.pool = plane.sandbox.folder / "pool"
+        self._role = role
+        self._pool = pool or plane.sandbox.folder / "pool"
+        # What is mounted in the sandbox is seen through it.
+        self.pool = Path(f"/proc/{plane.sandbox.init_pid}/root{pool}") if pool else self._pool
         self._kubeconfig = kubeconfig or plane.kubeconfig
         self._port = 9810 + len(plane.sandbox.components)
 
@@ -48,8 +59,8 @@ class Program:
         self.plane.sandbox.start(
             self.name,
             [
-                *(sys.executable, "-m", "provisioner", "serve", f"--kubeconfig={self._kubeconfig}"),
-                *(f"--pool=default={self.pool}", "--init-pools", f"--csi-socket={self.folder / 'csi.sock'}"),
+                *(sys.executable, "-m", "provisioner", self._role, f"--kubeconfig={self._kubeconfig}"),
+                *(f"--pool=default={self._pool}", "--init-pools", f"--csi-socket={self.folder / 'csi.sock'}"),
                 *("--no-registration", f"--node-name={node}", f"--metrics-address=127.0.0.1:{self._port}"),
                 *flags,
             ],
@@ -88,7 +99,14 @@ class Program:
 
     def volumes(self) -> set[str]:
         """The volumes that the pool holds, the trash left out."""
-        folder = self.pool / "volumes"
+        return self._entries("volumes")
+
+    def trash(self) -> set[str]:
+        """What lies in the pool's trash: each name ends in that of a volume."""
+        return self._entries("trash")
+
+    def _entries(self, part: str) -> set[str]:
+        folder = self.pool / part
         return {entry.name for entry in folder.iterdir()} if folder.exists() else set()
 
     def empty_pool(self) -> None:
