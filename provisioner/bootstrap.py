@@ -11,15 +11,10 @@ could not finish any more.
 """
 
 import asyncio
-import collections
-import enum
 import importlib.metadata
-import os
-import re
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
-from provisioner import csiclient, errors, health, metrics, settings, supervise, volumes, workpool
+from provisioner import csiclient, errors, health, metrics, roles, settings, supervise, volumes, workpool
 from provisioner.backends.directory import backend as directory_backend
 from provisioner.backends.directory import config as directory_config
 from provisioner.controllers import options, watcher
@@ -34,118 +29,33 @@ _CSI_DRAIN_SECONDS = 2.0
 _PURGE_SECONDS = 60.0
 # What the pools get to be made before the driver answers calls; a disk that hangs holds nothing else up.
 _POOLS_SECONDS = 5.0
-_DRIVER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
-_DRIVER_NAME_LIMIT = 63
-_POOL_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
-class Role(enum.Enum):
-    """What one process is to be; the commands' names."""
-
-    SERVE = "serve"
-    CONTROLLER = "controller"
-    NODE = "node"
-
-
-async def run(role: Role, loaded: settings.Settings, stop: asyncio.Event) -> None:
+async def run(role: roles.Role, loaded: settings.Settings, stop: asyncio.Event) -> None:
     """Be `role` until `stop` is set, then drain and return within 10 seconds.
 
     Raises:
-        settings.SettingsError: the settings do not go together; every fault is named.
         errors.ProvisionerError: an address or a socket is taken.
     """
-    check(role, loaded)
     measured = metrics.Metrics()
     face = health.HealthServer(loaded[settings.Monitoring].metrics_address, measured.registry)
     parts: list[supervise.Part] = [face]
     if not loaded[settings.Driver].csi_endpoint:
         parts.extend(_driver_parts(role, loaded, measured, face))
-    if watch(role, loaded) != "none":
+    if roles.watch(role, loaded) != "none":
         parts.append(_watcher_part(role, loaded, measured, face))
     await supervise.run(parts, stop, grace=_GRACE_SECONDS)
 
 
-def watch(role: Role, loaded: settings.Settings) -> str:
-    """Whose claims a process of this role provisions: of the `cluster`, of this `node`, or `none`."""
-    chosen = loaded[settings.Watcher].watch
-    if chosen != "auto":
-        return chosen
-    if role is not Role.NODE:
-        return "cluster"
-    return "none" if loaded[settings.Directory].shared_pools else "node"
-
-
-def check(role: Role, loaded: settings.Settings) -> None:
-    """Refuse settings that are each right, but do not go together.
-
-    Raises:
-        settings.SettingsError: with every fault there is.
-    """
-    faults = []
-    driver, pools = loaded[settings.Driver], loaded[settings.Directory]
-    stranger = driver.csi_endpoint is not None
-    try:
-        health.parse_address(loaded[settings.Monitoring].metrics_address)
-    except errors.InvalidRequestError as error:
-        faults.append(f"--metrics-address: {error}")
-    if stranger and role is not Role.CONTROLLER:
-        faults.append("--csi-endpoint: only the command `controller` drives a driver that runs already")
-    if not stranger and not pools.pool:
-        faults.append("--pool: name at least one, such as default=/var/lib/provisioner/pool")
-    if not _is_driver_name(driver.driver_name):
-        faults.append(
-            f"--driver-name: {driver.driver_name!r} is not a name of up to 63 lower-case letters, digits, '-' and '.'"
-        )
-    faults.extend(
-        f"--pool: {path} is the directory of several pools" for path, times in _places(pools.pool) if times > 1
-    )
-    faults.extend(f"--pool: {path} is not an absolute path" for path in pools.pool.values() if not path.is_absolute())
-    faults.extend(
-        f"--pool: {name!r} is not a name of lower-case letters, digits and '-'"
-        for name in pools.pool
-        if not _POOL_NAME.fullmatch(name)
-    )
-    faults.extend(_time_faults(loaded))
-    if role is not Role.CONTROLLER and not loaded[settings.Node].node_name:
-        faults.append("--node-name: say on which node this is (in a Pod: the downward API's spec.nodeName)")
-    if role is Role.CONTROLLER and not stranger and not pools.shared_pools:
-        faults.append("--shared-pools: without it the pools are a node's own, and the command `node` serves them")
-    if faults:
-        raise settings.SettingsError(faults)
-
-
-def _time_faults(loaded: settings.Settings) -> Iterable[str]:
-    chosen = loaded[settings.Watcher]
-    for flag, value in (
-        ("--csi-timeout", chosen.csi_timeout),
-        ("--request-timeout", loaded[settings.Kubernetes].request_timeout),
-        ("--retry-interval-min", chosen.retry_interval_min),
-    ):
-        if not value:
-            yield f"{flag}: it must be longer than nothing"
-    if chosen.retry_interval_max < chosen.retry_interval_min:
-        yield "--retry-interval-max: it is shorter than --retry-interval-min"
-
-
-def _is_driver_name(name: str) -> bool:
-    """Whether it can be in the name of a socket and of a topology key (CSI: GetPluginInfoResponse.name)."""
-    return len(name) <= _DRIVER_NAME_LIMIT and _DRIVER_NAME.fullmatch(name) is not None
-
-
-def _places(pools: Mapping[str, Path]) -> Iterable[tuple[str, int]]:
-    """Each directory, and how many pools are said to be in it."""
-    return collections.Counter(os.path.normpath(path) for path in pools.values()).items()
-
-
 def _driver_parts(
-    role: Role, loaded: settings.Settings, measured: metrics.Metrics, face: health.HealthServer
+    role: roles.Role, loaded: settings.Settings, measured: metrics.Metrics, face: health.HealthServer
 ) -> list[supervise.Part]:
     """The storage and the CSI services before it."""
     own, backend = loaded[settings.Driver], _backend(role, loaded, measured)
     service = volumes.VolumeService(backend, workers=own.csi_workers)
     face.add_ready("storage", service.probe)
-    makes_volumes = role is not Role.NODE or not loaded[settings.Directory].shared_pools
-    mounts = None if role is Role.CONTROLLER else node_service.NodeService(backend)
+    makes_volumes = role is not roles.Role.NODE or not loaded[settings.Directory].shared_pools
+    mounts = None if role is roles.Role.CONTROLLER else node_service.NodeService(backend)
     csi_server = server.Server(
         own.csi_socket,
         identity=identity.Identity(
@@ -170,9 +80,11 @@ def _driver_parts(
     return parts
 
 
-def _backend(role: Role, loaded: settings.Settings, measured: metrics.Metrics) -> directory_backend.DirectoryBackend:
+def _backend(
+    role: roles.Role, loaded: settings.Settings, measured: metrics.Metrics
+) -> directory_backend.DirectoryBackend:
     pools = loaded[settings.Directory]
-    own_node = None if pools.shared_pools or role is Role.CONTROLLER else loaded[settings.Node].node_name
+    own_node = None if pools.shared_pools or role is roles.Role.CONTROLLER else loaded[settings.Node].node_name
     return directory_backend.DirectoryBackend(
         directory_config.DirectoryConfig(
             pools=pools.pool,
@@ -275,7 +187,7 @@ def _registration_part(
 
 
 def _watcher_part(
-    role: Role, loaded: settings.Settings, measured: metrics.Metrics, face: health.HealthServer
+    role: roles.Role, loaded: settings.Settings, measured: metrics.Metrics, face: health.HealthServer
 ) -> supervise.Part:
     own, cluster = loaded[settings.Driver], loaded[settings.Kubernetes]
     choices = _watcher_options(role, loaded)
@@ -306,10 +218,10 @@ def _watcher_part(
     return part
 
 
-def _watcher_options(role: Role, loaded: settings.Settings) -> options.Options:
+def _watcher_options(role: roles.Role, loaded: settings.Settings) -> options.Options:
     chosen = loaded[settings.Watcher]
     return options.Options(
-        node_name=loaded[settings.Node].node_name if watch(role, loaded) == "node" else "",
+        node_name=loaded[settings.Node].node_name if roles.watch(role, loaded) == "node" else "",
         binding=chosen.binding,
         volume_name_prefix=chosen.volume_name_prefix,
         extra_create_metadata=chosen.extra_create_metadata,

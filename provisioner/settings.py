@@ -13,7 +13,7 @@ import datetime
 import difflib
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NewType, TypeVar
 
@@ -212,10 +212,13 @@ def load(
     file: Mapping[str, Any],
     environment: Mapping[str, str],
     flags: Mapping[str, Any],
+    check: Callable[[Settings], Sequence[str]] = lambda _settings: (),
 ) -> Settings:
     """Read the groups from the three sources.
 
     Args:
+        check: finds what is wrong with settings that are each right, as faults that begin with `--<key>:`. It sees
+            the default where a value is wrong, and what it says of that setting is left out.
         file: by key (`driver-name`); unknown keys are faults.
         environment: by variable; what it holds besides is other programs' affair.
         flags: by field name (`driver_name`); None means not given.
@@ -224,6 +227,7 @@ def load(
         SettingsError: with every fault there is.
     """
     faults: list[str] = []
+    wrong: set[str] = set()
     values: dict[type, dict[str, Any]] = {group: {} for group in groups}
     known = list(fields(groups))
     faults.extend(_unknown_keys(file, {field.key for group in ALL_GROUPS for field in fields([group])}))
@@ -239,10 +243,13 @@ def load(
                 values[field.group][field.name] = _convert(raw, field.type)
             except ValueError as error:
                 faults.append(f"{source}: {error}")
+                wrong.add(f"--{field.key}")
             break
+    loaded = Settings({group: group(**values[group]) for group in groups})
+    faults.extend(fault for fault in check(loaded) if fault.partition(":")[0] not in wrong)
     if faults:
         raise SettingsError(faults)
-    return Settings({group: group(**values[group]) for group in groups})
+    return loaded
 
 
 def _unknown_keys(file: Mapping[str, Any], known: set[str]) -> Iterator[str]:

@@ -14,16 +14,19 @@ import yaml
 from provisioner import settings
 
 
-def with_settings(groups: Sequence[type]) -> Callable[[Callable[[settings.Settings], None]], Callable[..., None]]:
+def with_settings(
+    groups: Sequence[type], check: Callable[[settings.Settings], Sequence[str]]
+) -> Callable[[Callable[[settings.Settings], None]], Callable[..., None]]:
     """Give a command the flags of these groups, and call it with the settings read from all three sources.
 
-    Wrong settings end the command with status 2 and a list of every fault.
+    `check` finds what is wrong with settings that can each be read, as for `settings.load`. Wrong settings end the
+    command with status 2 and a list of every fault.
     """
 
     def decorate(command: Callable[[settings.Settings], None]) -> Callable[..., None]:
         def with_flags(config: Path | None, **flags: Any) -> None:
             try:
-                loaded = settings.load(groups, file=_read(config), environment=os.environ, flags=flags)
+                loaded = settings.load(groups, file=_read(config), environment=os.environ, flags=flags, check=check)
             except settings.SettingsError as error:
                 raise click.UsageError(str(error)) from error
             command(loaded)

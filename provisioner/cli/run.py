@@ -1,6 +1,7 @@
 """The commands that run until they are told to stop: `serve`, `controller` and `node`."""
 
 import asyncio
+import functools
 import os
 import signal
 import sys
@@ -10,13 +11,13 @@ from typing import NoReturn
 import click
 import structlog
 
-from provisioner import bootstrap, errors, logs, settings
+from provisioner import bootstrap, errors, logs, roles, settings
 from provisioner.cli import options
 
 _JOIN_SECONDS = 0.5
 
 
-def _run(role: bootstrap.Role, loaded: settings.Settings) -> None:
+def _run(role: roles.Role, loaded: settings.Settings) -> None:
     logging = loaded[settings.Logging]
     logs.configure(level=logging.log_level, log_format=logging.log_format)
     status = 0
@@ -24,7 +25,7 @@ def _run(role: bootstrap.Role, loaded: settings.Settings) -> None:
         asyncio.run(_until_signal(role, loaded))
     except errors.ProvisionerError as error:
         click.echo(f"provisioner: {error}", err=True)
-        status = 2 if isinstance(error, settings.SettingsError) else 1
+        status = 1
     _leave(status)
 
 
@@ -40,7 +41,7 @@ def _leave(status: int) -> NoReturn:
     sys.exit(status)
 
 
-async def _until_signal(role: bootstrap.Role, loaded: settings.Settings) -> None:
+async def _until_signal(role: roles.Role, loaded: settings.Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -48,34 +49,34 @@ async def _until_signal(role: bootstrap.Role, loaded: settings.Settings) -> None
 
 
 @click.command()
-@options.with_settings(settings.ALL_GROUPS)
+@options.with_settings(settings.ALL_GROUPS, functools.partial(roles.faults, roles.Role.SERVE))
 def serve(loaded: settings.Settings) -> None:
     """Run everything in one process: driver, node service and watcher.
 
     For a cluster of one node, or for pools that every node mounts.
     """
-    _run(bootstrap.Role.SERVE, loaded)
+    _run(roles.Role.SERVE, loaded)
 
 
 @click.command()
-@options.with_settings(settings.ALL_GROUPS)
+@options.with_settings(settings.ALL_GROUPS, functools.partial(roles.faults, roles.Role.CONTROLLER))
 def controller(loaded: settings.Settings) -> None:
     """Run the cluster's half: watcher and controller service, without a node's mounts.
 
     With --csi-endpoint it drives a CSI driver that runs already, its own or a stranger's.
     """
-    _run(bootstrap.Role.CONTROLLER, loaded)
+    _run(roles.Role.CONTROLLER, loaded)
 
 
 @click.command()
-@options.with_settings(settings.ALL_GROUPS)
+@options.with_settings(settings.ALL_GROUPS, functools.partial(roles.faults, roles.Role.NODE))
 def node(loaded: settings.Settings) -> None:
     """Run a node's half: mounts, registration with the kubelet, and the claims scheduled to this node.
 
     The claims of a node are provisioned here where pools belong to the node; with --shared-pools the watcher of
     `controller` does it for all.
     """
-    _run(bootstrap.Role.NODE, loaded)
+    _run(roles.Role.NODE, loaded)
 
 
 COMMANDS = (serve, controller, node)

@@ -12,14 +12,12 @@ import grpc
 import pytest
 from grpc import aio
 
-from provisioner import bootstrap, settings
+from provisioner import bootstrap, roles, settings
 from provisioner.controllers import options
 from provisioner.generated import csi_pb2, csi_pb2_grpc
 from provisioner.kube import objects
 from tests.fakes import apiserver
 from tests.harness import process
-
-Role = bootstrap.Role
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="the pool of a running driver belongs to root: run as root")
 
@@ -40,7 +38,7 @@ def home() -> Iterator[Path]:
 
 
 @contextlib.asynccontextmanager
-async def running(role: Role, home: Path, **flags: Any) -> AsyncIterator[aio.Channel]:
+async def running(role: roles.Role, home: Path, **flags: Any) -> AsyncIterator[aio.Channel]:
     """A process's worth of parts in this one, and a channel to its services."""
     stop, socket = asyncio.Event(), home / "csi.sock"
     defaults = {
@@ -71,15 +69,15 @@ async def code(call: Any) -> grpc.StatusCode:
 @pytest.mark.parametrize(
     ("role", "shared", "makes", "mounts"),
     [
-        (Role.SERVE, False, True, True),
-        (Role.SERVE, True, True, True),
-        (Role.CONTROLLER, True, True, False),
-        (Role.NODE, False, True, True),
-        (Role.NODE, True, False, True),
+        (roles.Role.SERVE, False, True, True),
+        (roles.Role.SERVE, True, True, True),
+        (roles.Role.CONTROLLER, True, True, False),
+        (roles.Role.NODE, False, True, True),
+        (roles.Role.NODE, True, False, True),
     ],
 )
 async def test_each_command_serves_the_services_of_its_role_alone(
-    home: Path, role: Role, *, shared: bool, makes: bool, mounts: bool
+    home: Path, role: roles.Role, *, shared: bool, makes: bool, mounts: bool
 ) -> None:
     async with running(role, home, shared_pools=shared) as channel:
         controller = csi_pb2_grpc.ControllerStub(channel).ControllerGetCapabilities(
@@ -94,20 +92,20 @@ async def test_each_command_serves_the_services_of_its_role_alone(
 async def test_what_is_deleted_is_purged_after_the_retention_that_was_set(home: Path) -> None:
     mode = csi_pb2.VolumeCapability.AccessMode(mode=csi_pb2.VolumeCapability.AccessMode.SINGLE_NODE_WRITER)
     capability = csi_pb2.VolumeCapability(mount=csi_pb2.VolumeCapability.MountVolume(), access_mode=mode)
-    async with running(Role.SERVE, home) as channel:
+    async with running(roles.Role.SERVE, home) as channel:
         stub = csi_pb2_grpc.ControllerStub(channel)
         made = await stub.CreateVolume(csi_pb2.CreateVolumeRequest(name="pvc-1", volume_capabilities=[capability]))
         await stub.DeleteVolume(csi_pb2.DeleteVolumeRequest(volume_id=made.volume.volume_id))
     trash = home / "pool" / "trash"
     assert len(list(trash.iterdir())) == 1
 
-    async with running(Role.SERVE, home, trash_retention="0s"):
+    async with running(roles.Role.SERVE, home, trash_retention="0s"):
         await until(lambda: not list(trash.iterdir()), what="the trash to be emptied")
 
 
 @as_root
 async def test_the_controller_drives_a_driver_that_runs_already(home: Path) -> None:
-    async with apiserver.FakeApiServer() as api, running(Role.SERVE, home):
+    async with apiserver.FakeApiServer() as api, running(roles.Role.SERVE, home):
         kubeconfig = home / "kubeconfig"
         kubeconfig.write_text(_KUBECONFIG % api.url)
         stop = asyncio.Event()
@@ -116,7 +114,7 @@ async def test_the_controller_drives_a_driver_that_runs_already(home: Path) -> N
             "kubeconfig": str(kubeconfig),
             "metrics_address": "127.0.0.1:0",
         }
-        ended = asyncio.create_task(bootstrap.run(Role.CONTROLLER, load(binding="controller", **flags), stop))
+        ended = asyncio.create_task(bootstrap.run(roles.Role.CONTROLLER, load(binding="controller", **flags), stop))
         api.create(objects.CLASSES, {"metadata": {"name": "fast"}, "provisioner": "directory.csi.provisioner"})
         where = "topology.directory.csi.provisioner/node"
         api.create(objects.NODES, {"metadata": {"name": "node1", "labels": {where: "node1"}}})
@@ -147,18 +145,18 @@ contexts: [{name: c, context: {cluster: k, user: u}}]
 @pytest.mark.parametrize(
     ("role", "flags", "whose"),
     [
-        (Role.SERVE, {}, "cluster"),
-        (Role.CONTROLLER, {"shared_pools": True}, "cluster"),
-        (Role.NODE, {}, "node"),
-        (Role.NODE, {"shared_pools": True}, "none"),
-        (Role.NODE, {"watch": "none"}, "none"),
-        (Role.SERVE, {"watch": "node"}, "node"),
+        (roles.Role.SERVE, {}, "cluster"),
+        (roles.Role.CONTROLLER, {"shared_pools": True}, "cluster"),
+        (roles.Role.NODE, {}, "node"),
+        (roles.Role.NODE, {"shared_pools": True}, "none"),
+        (roles.Role.NODE, {"watch": "none"}, "none"),
+        (roles.Role.SERVE, {"watch": "node"}, "node"),
     ],
 )
 def test_claims_are_watched_by_one_kind_of_process_unless_told_otherwise(
-    role: Role, flags: dict[str, Any], whose: str
+    role: roles.Role, flags: dict[str, Any], whose: str
 ) -> None:
-    assert bootstrap.watch(role, load(**flags)) == whose
+    assert roles.watch(role, load(**flags)) == whose
 
 
 def test_every_setting_of_the_watcher_reaches_it() -> None:
@@ -173,7 +171,7 @@ def test_every_setting_of_the_watcher_reaches_it() -> None:
         retry_interval_min="13s",
         retry_interval_max="14s",
     )
-    reached = bootstrap._watcher_options(Role.NODE, loaded)
+    reached = bootstrap._watcher_options(roles.Role.NODE, loaded)
     assert reached == options.Options(
         node_name="node1",
         binding="controller",
@@ -186,4 +184,4 @@ def test_every_setting_of_the_watcher_reaches_it() -> None:
         retry_max=14.0,
         drain_timeout=reached.drain_timeout,
     )
-    assert bootstrap._watcher_options(Role.SERVE, loaded).node_name == ""
+    assert bootstrap._watcher_options(roles.Role.SERVE, loaded).node_name == ""

@@ -125,6 +125,12 @@ def test_wrong_settings_end_the_program_with_every_fault_named() -> None:
     assert "PROVISIONER_BINDING: 'fast' is not one of eager, controller" in ended.stderr
 
 
+def test_values_that_cannot_be_read_do_not_hide_settings_that_do_not_go_together() -> None:
+    ended = run("serve", "--csi-workers=none", "--driver-name=../X", "--pool=unnamed")
+    found = [line.strip() for line in ended.stderr.splitlines() if line.strip().startswith("--")]
+    assert [line.partition(":")[0] for line in found] == ["--csi-workers", "--pool", "--driver-name", "--node-name"]
+
+
 def test_settings_that_do_not_go_together_are_refused_with_the_way_out() -> None:
     ended = run("controller", "--pool=Default/..=relative")
     assert ended.returncode == 2

@@ -25,6 +25,10 @@ _FOREIGN = frozenset({"lost+found"})
 _STABLE_FSID = frozenset({0xEF53, 0x9123683E})
 
 
+class NoPoolError(errors.BackendUnavailableError):
+    """The directory is not a pool: it has no marker."""
+
+
 class Filesystem(msgspec.Struct, frozen=True):
     """What tells one filesystem from another, across reboots; empty where the kernel tells nothing."""
 
@@ -64,7 +68,8 @@ def read(root: int, *, name: str, path: str) -> Marker:
     """Read and judge the marker of an open pool.
 
     Raises:
-        errors.BackendUnavailableError: it is missing, damaged, newer, or on another filesystem.
+        NoPoolError: it is missing.
+        errors.BackendUnavailableError: it is damaged, newer, or on another filesystem.
     """
     marker = _decode(_content(root, name, path), name, path)
     if marker.filesystem is not None and marker.filesystem.differs_from(Filesystem.of(root)):
@@ -85,7 +90,7 @@ def _content(root: int, name: str, path: str) -> bytes:
             f"pool {name}: the marker {path}/{NAME} cannot be read: {error.strerror}", remedy="look at the disk"
         ) from error
     empty = all(entry.name in _FOREIGN for entry in files.entries(root))
-    raise errors.BackendUnavailableError(
+    raise NoPoolError(
         f"pool {name}: {path} is {'empty' if empty else 'not a pool'}: its filesystem is not mounted there, "
         "or the pool was never made",
         remedy="mount it" + ("; to make a new pool there, start once with --init-pools" if empty else ""),

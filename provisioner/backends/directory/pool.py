@@ -82,17 +82,19 @@ class Pool:
                 ) from error
             root = session.open_root(self.name, self.path)
             try:
-                self._refuse_remembered(root)
+                if not files.exists(root, marker.NAME):
+                    self._refuse_remembered()
                 marker.make_pool(root, name=self.name, path=str(self.path), now=self._clock())
                 reserve.take(root)
             finally:
                 os.close(root)
 
-    def _refuse_remembered(self, root: int) -> None:
+    def _refuse_remembered(self) -> None:
+        """Where there is no pool, say so in the words for one that has been there."""
         remembered = self._memory.recall(self.name)
-        if remembered and not files.exists(root, marker.NAME):
+        if remembered:
             raise errors.BackendUnavailableError(
-                f"pool {self.name}: no new pool is made in {self.path}: this node had pool {remembered} there, so its "
+                f"pool {self.name}: {self.path} is not a pool now, and this node had pool {remembered} there: its "
                 "filesystem is not mounted, or was wiped",
                 remedy=f"mount it; to begin anew without its volumes, remove {self._memory.place(self.name)}",
             )
@@ -105,7 +107,12 @@ class Pool:
             errors.BackendUnavailableError: it cannot be used now, or its disk is not the one it was.
             errors.InsufficientCapacityError: its filesystem became full on the way.
         """
-        with faults.translated(self.name), session.opened(self.name, self.path) as opened:
+        with faults.translated(self.name), contextlib.ExitStack() as stack:
+            try:
+                opened = stack.enter_context(session.opened(self.name, self.path))
+            except marker.NoPoolError:
+                self._refuse_remembered()
+                raise
             self._recognise(opened.marker.pool)
             yield opened
 

@@ -139,9 +139,10 @@ def test_a_disk_that_did_not_come_up_after_a_restart_gets_no_new_pool_in_its_pla
     mounts.unmount(disk / "fast")
 
     restarted = directory_backend(disk, memory=tmp_path, initialise=False)
-    with pytest.raises(errors.BackendUnavailableError, match="no new pool is made") as caught:
-        restarted.initialise()
-    assert f"remove {tmp_path}/pool-fast" in caught.value.remedy
+    for call in (restarted.initialise, restarted.probe, lambda: restarted.create(request("other"))):
+        with pytest.raises(errors.BackendUnavailableError, match=r"this node had pool .* not mounted") as caught:
+            call()
+        assert f"remove {tmp_path}/pool-fast" in caught.value.remedy
     assert [*(disk / "fast").iterdir()] == []
 
     mounts.mount_image(tmp_path / "image", disk / "fast")
