@@ -77,6 +77,7 @@ class Binder:
         self._pause = pause
         self._clock = time
         self._forbidden_until = 0.0
+        self._fallen_back = False
         self._waiting: collections.deque[tuple[float, Pair]] = collections.deque()
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(_PATCHES_AT_ONCE)
@@ -132,11 +133,11 @@ class Binder:
             self._give_up(error)
             answered = False
         except kube_errors.KubeError as error:
-            _log.warning("the binder's pulse cannot be taken; its claims are left to it", error=str(error))
+            self._fall_back(f"the binder's pulse cannot be taken: {error}")
             answered = False
         self._spawn(self._pulse.tidy())
         if not answered:
-            _log.info("claims are left to the kube-controller-manager's binder", count=len(batch))
+            self._fall_back("the binder did not answer the pulse in time")
             self._count(Outcome.LEFT, len(batch))
             return
         busy = self._clock.time() - begun > _BUSY_SECONDS
@@ -168,6 +169,7 @@ class Binder:
             try:
                 await self._patch(pair)
                 outcome = Outcome.EAGER
+                self._catch_up()
             except (kube_errors.NotFoundError, kube_errors.ConflictError, kube_errors.InvalidError):
                 # Gone, a namesake, or bound by somebody else: `reclaim` removes a volume whose claim went elsewhere.
                 outcome = Outcome.LOST_RACE
@@ -223,9 +225,19 @@ class Binder:
             self._count(Outcome.REPAIRED)
 
     def _give_up(self, error: kube_errors.ForbiddenError) -> None:
-        if self._clock.time() >= self._forbidden_until:
-            _log.warning("claims are bound at the kube-controller-manager's own pace", error=str(error))
+        self._fall_back(str(error))
         self._forbidden_until = self._clock.time() + self._pause
+
+    def _fall_back(self, why: str) -> None:
+        """Say that claims are left to the binder: once, until one is bound eagerly again."""
+        if not self._fallen_back:
+            _log.warning("claims are bound at the kube-controller-manager's own pace", error=why)
+        self._fallen_back = True
+
+    def _catch_up(self) -> None:
+        if self._fallen_back:
+            _log.info("claims are bound at full speed again")
+        self._fallen_back = False
 
     def _count(self, outcome: Outcome, number: int = 1) -> None:
         self._counter.labels(outcome.value).inc(number)

@@ -214,6 +214,17 @@ async def test_without_a_right_claims_are_bound_at_the_binders_pace_and_that_is_
     assert f'cannot patch resource "{right[1]}"' in said
 
 
+async def test_a_binder_that_does_not_answer_is_said_once(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    await cluster.start(pulse_timeout=0.02)
+    cluster.add_claim("one")
+    await cluster.until(lambda: _outcome(cluster, "left-to-binder") == 1)
+    cluster.add_claim("two")
+    await cluster.until(lambda: _outcome(cluster, "left-to-binder") == 2)
+    said = capsys.readouterr().out
+    assert 1 == said.count("kube-controller-manager's own pace")
+    assert "the binder did not answer the pulse in time" in said
+
+
 async def test_when_the_right_is_granted_claims_are_bound_eagerly_again(cluster: Cluster) -> None:
     cluster.api.forbidden = {("patch", "persistentvolumeclaims")}
     await cluster.start(retry_max=0.05)
