@@ -221,7 +221,7 @@ async def test_a_binder_that_does_not_answer_is_said_once(cluster: Cluster, caps
     cluster.add_claim("two")
     await cluster.until(lambda: _outcome(cluster, "left-to-binder") == 2)
     said = capsys.readouterr().out
-    assert 1 == said.count("kube-controller-manager's own pace")
+    assert said.count("kube-controller-manager's own pace") == 1
     assert "the binder did not answer the pulse in time" in said
 
 
