@@ -14,7 +14,7 @@ from grpc import aio
 
 from provisioner import bootstrap, roles, settings
 from provisioner.controllers import options
-from provisioner.generated import csi_pb2, csi_pb2_grpc
+from provisioner.generated import csi_pb2, csi_pb2_grpc, pluginregistration_pb2, pluginregistration_pb2_grpc
 from provisioner.kube import objects
 from tests.fakes import apiserver
 from tests.harness import process
@@ -185,3 +185,25 @@ def test_every_setting_of_the_watcher_reaches_it() -> None:
         drain_timeout=reached.drain_timeout,
     )
     assert bootstrap._watcher_options(roles.Role.SERVE, loaded).node_name == ""
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({}, "/kubelet/plugins/directory.csi.provisioner/csi.sock"),
+        ({"registration_socket": "/host/csi.sock"}, "/host/csi.sock"),
+    ],
+)
+async def test_the_kubelet_is_told_the_sockets_path_on_the_host(
+    home: Path, flags: dict[str, str], expected: str
+) -> None:
+    registry = home / "kubelet" / "plugins_registry"
+    registry.mkdir(parents=True)
+    socket = registry / "directory.csi.provisioner-reg.sock"
+    async with running(roles.Role.SERVE, home, registration=True, kubelet_dir=str(home / "kubelet"), **flags):
+        await until(socket.exists, what="the registration socket")
+        async with aio.insecure_channel(f"unix:{socket}") as channel:
+            stub = pluginregistration_pb2_grpc.RegistrationStub(channel)
+            info = await stub.GetInfo(pluginregistration_pb2.InfoRequest())
+    assert info.endpoint.removeprefix(str(home)) == expected

@@ -249,3 +249,14 @@ def test_a_process_killed_hard_leaves_a_socket_that_the_next_one_takes_over(runn
         again.until("/readyz", "[+] storage")
     finally:
         assert again.end() == 0
+
+
+@pytest.mark.parametrize(("log_format", "first"), [("json", "{"), ("console", "2")])
+def test_lines_are_json_for_machines_or_text_for_people(home: Path, log_format: str, first: str) -> None:
+    started = Running(home, f"--log-format={log_format}")
+    try:
+        started.until("/readyz", "the kubelet's plugin registry")
+    finally:
+        started.process.send_signal(signal.SIGTERM)
+        _, lines = started.process.communicate(timeout=10)
+    assert {line[0] for line in lines.splitlines()} == {first}
