@@ -19,6 +19,7 @@ from provisioner.kube import objects, queue
 _LET_GO = frozenset({"Released", "Failed"})
 _PATIENCE = 3
 _PATCH_TRIES = 5
+_RELEASE = ({"op": "add", "path": "/status/phase", "value": "Released"},)
 
 _log = structlog.get_logger(__name__)
 
@@ -113,7 +114,7 @@ class Reclaimer:
         if volume.metadata.uid != seen.metadata.uid or not self._is_due(volume):
             return
         if volume.spec.persistent_volume_reclaim_policy != "Delete":
-            await self._drop_finalizer(volume)
+            await self._let_go(volume, release=False)
         elif await self._claim_is_gone(volume):
             await self._delete(volume)
             took = self._kit.clock.time() - begun
@@ -140,9 +141,7 @@ class Reclaimer:
             self._refuse_attached(volume)
             await self._delete_content(volume)
             self._emptied.add(meta.uid)
-        if volume.status.phase not in _LET_GO:
-            await self._release(volume)
-        await self._drop_finalizer(volume)
+        await self._let_go(volume, release=True)
         if meta.deletion_timestamp is None:
             await self._kit.client.delete(objects.VOLUMES, meta.name, uid=meta.uid)
         self._deleted.add(meta.uid)
@@ -169,46 +168,36 @@ class Reclaimer:
         await self._kit.csi.delete_volume(source.volume_handle, values, timeout=self._kit.settings.csi_timeout)
         _log.info("a volume was deleted", pv=volume.metadata.name, volume=source.volume_handle)
 
-    async def _release(self, volume: objects.PersistentVolume) -> None:
-        """Say that no claim holds the volume, which the protection of bound volumes waits for.
+    async def _let_go(self, volume: objects.PersistentVolume, *, release: bool) -> None:
+        """Take our finalizer, and no other, off the very object; others may come and go meanwhile.
 
-        Where we may not, the binder says it when it comes to it.
+        Args:
+            release: say with the same change that no claim holds the volume, which the protection of bound volumes
+                waits for. Where we may not, the binder says it when it comes to it.
         """
         meta = volume.metadata
-        try:
-            await self._kit.client.patch(
-                objects.VOLUMES,
-                meta.name,
-                {"metadata": {"uid": meta.uid}, "status": {"phase": "Released"}},
-                subresource="status",
-            )
-        except kube_errors.ForbiddenError as error:
-            _log.info("a volume is released at the binder's own pace", pv=meta.name, error=str(error))
-
-    async def _drop_finalizer(self, volume: objects.PersistentVolume) -> None:
-        """Take our finalizer, and no other, off the very object; others may come and go meanwhile."""
         for _ in range(_PATCH_TRIES):
-            if names.VOLUME_FINALIZER not in volume.metadata.finalizers:
+            releasing = release and volume.status.phase not in _LET_GO
+            change = [*(_RELEASE if releasing else ()), *_without_finalizer(volume)]
+            if not change:
                 return
-            path = f"/metadata/finalizers/{volume.metadata.finalizers.index(names.VOLUME_FINALIZER)}"
             try:
-                await self._kit.client.patch(
+                volume = await self._kit.client.patch(
                     objects.VOLUMES,
-                    volume.metadata.name,
-                    [
-                        {"op": "test", "path": "/metadata/uid", "value": volume.metadata.uid},
-                        {"op": "test", "path": path, "value": names.VOLUME_FINALIZER},
-                        {"op": "remove", "path": path},
-                    ],
+                    meta.name,
+                    [{"op": "test", "path": "/metadata/uid", "value": meta.uid}, *change],
+                    subresource="status" if releasing else None,
                 )
             except (kube_errors.InvalidError, kube_errors.ConflictError):
-                fresh = await self._kit.client.get(objects.VOLUMES, volume.metadata.name)
-                if fresh.metadata.uid != volume.metadata.uid:
+                volume = await self._kit.client.get(objects.VOLUMES, meta.name)
+                if volume.metadata.uid != meta.uid:
                     return
-                volume = fresh
-            else:
-                return
-        raise StillInUseError(f"the finalizers of persistentvolume {volume.metadata.name} change all the time")
+            except kube_errors.ForbiddenError as error:
+                if not releasing:
+                    raise
+                release = False
+                _log.info("a volume is released at the binder's own pace", pv=meta.name, error=str(error))
+        raise StillInUseError(f"the finalizers of persistentvolume {meta.name} change all the time")
 
     def _failed(
         self, volume: objects.PersistentVolume, error: errors.ProvisionerError | csiclient.CallError
@@ -223,3 +212,11 @@ class Reclaimer:
         if not ordinary or self._refused[name] > _PATIENCE:
             self._kit.say.delete_failed(volume, str(error))
         return queue.retry()
+
+
+def _without_finalizer(volume: objects.PersistentVolume) -> list[dict[str, str]]:
+    """The JSON patch that takes our finalizer off, where it is."""
+    if names.VOLUME_FINALIZER not in volume.metadata.finalizers:
+        return []
+    path = f"/metadata/finalizers/{volume.metadata.finalizers.index(names.VOLUME_FINALIZER)}"
+    return [{"op": "test", "path": path, "value": names.VOLUME_FINALIZER}, {"op": "remove", "path": path}]

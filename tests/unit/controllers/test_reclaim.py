@@ -50,7 +50,17 @@ async def test_the_driver_is_asked_first_then_the_finalizer_dropped_and_the_obje
     cluster.csi.gate.set()
     await cluster.until(lambda: _is_gone(cluster, name))
     done = [(r.verb, r.subresource) for r in cluster.api.requests if r.verb in writes and r.name == name]
-    assert done == [("patch", "status"), ("patch", ""), ("delete", "")]
+    assert done == [("patch", "status"), ("delete", "")]
+
+
+async def test_where_the_status_may_not_be_written_the_finalizer_is_dropped_all_the_same(cluster: Cluster) -> None:
+    await cluster.start(binding="controller")
+    claim = cluster.add_claim()
+    cluster.ask()
+    await cluster.until(cluster.volumes)
+    cluster.api.faults.add(apiserver.Fault(verb="patch", kind=objects.VOLUMES, subresource="status", status=403))
+    cluster.api.delete(objects.CLAIMS, "data", "app")
+    await cluster.until(lambda: _is_gone(cluster, f"pvc-{claim['metadata']['uid']}"))
 
 
 async def test_foreign_finalizers_are_left_alone(cluster: Cluster) -> None:
