@@ -14,7 +14,7 @@ class Announcer:
         self._recorder = recorder
 
     def provisioning(self, claim: objects.PersistentVolumeClaim) -> None:
-        """The driver is asked for the claim's volume."""
+        """The driver is at work on the claim's volume, and not done at once."""
         self._on_claim(
             claim,
             "Normal",

@@ -8,7 +8,7 @@ import dataclasses
 
 from provisioner import model
 from provisioner.controllers import requests
-from provisioner.kube import objects
+from provisioner.kube import clock, objects
 
 
 @dataclasses.dataclass(slots=True)
@@ -18,6 +18,7 @@ class Attempt:
     Attributes:
         intent: what is asked for, the same with each call.
         begun: when the first attempt began, on the process's clock.
+        notice: what tells the user that the driver is at work, unless it is done before.
         in_background: the driver may be making the volume: only the same call again may follow.
         tries: calls without a final answer, so far.
         made: the driver's answer, and the PersistentVolume that has still to be saved.
@@ -25,6 +26,7 @@ class Attempt:
 
     intent: requests.Intent
     begun: float
+    notice: clock.Timer
     in_background: bool = False
     tries: int = 0
     made: tuple[model.Volume, objects.PersistentVolume] | None = None

@@ -30,6 +30,8 @@ from provisioner.kube import objects, queue
 
 # So many calls without an answer pass for an ordinary wait; from then on the user is warned.
 _PATIENCE = 4
+# A claim that has its volume after so many seconds needs no word that it is being worked on.
+_UNREMARKABLE = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -162,10 +164,17 @@ class Provisioner:
             intent = self._resolver.intent(claim, storage_class)
         except errors.ProvisionerError as error:
             return self._report(claim, error)
-        self._kit.say.provisioning(claim)
         self._kit.pending.set(claim.metadata.uid, "provisioning")
-        attempt = self._attempts[claim.metadata.uid] = attempts.Attempt(intent, begun=self._kit.clock.time())
+        attempt = self._attempts[claim.metadata.uid] = attempts.Attempt(
+            intent,
+            begun=self._kit.clock.time(),
+            notice=self._kit.clock.call_later(_UNREMARKABLE, lambda: self._kit.say.provisioning(claim)),
+        )
         return attempt
+
+    def _end(self, attempt: attempts.Attempt) -> None:
+        attempt.notice.cancel()
+        del self._attempts[attempt.intent.claim.metadata.uid]
 
     # The attempt.
 
@@ -213,7 +222,7 @@ class Provisioner:
     def _succeeded(self, attempt: attempts.Attempt, saved: objects.PersistentVolume) -> queue.Outcome:
         intent, kit = attempt.intent, self._kit
         uid = intent.claim.metadata.uid
-        del self._attempts[uid]
+        self._end(attempt)
         labels = (intent.class_name, "")
         kit.metrics.provision_total.labels(*labels).inc()
         kit.metrics.provision_seconds.labels(*labels).observe(kit.clock.time() - attempt.begun)
@@ -248,7 +257,7 @@ class Provisioner:
             # An answer at last; but the claim goes elsewhere only when the same call, asked afresh, says so too.
             attempt.in_background = False
             return queue.retry()
-        del self._attempts[claim.metadata.uid]
+        self._end(attempt)
         outcome = self._report(claim, error)
         if state is outcomes.State.RESCHEDULE:
             self._exhausted(claim.metadata.uid)
