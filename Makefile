@@ -1,13 +1,13 @@
 # Every command of the project. `make` lists them; `make demo` and `make test` set up what they need by themselves.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop test unit contract conformance cluster node chaos bench lint format lock image clean
+.PHONY: help setup demo demo-stop test unit program contract conformance cluster node chaos bench lint format lock image clean
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.made
-TIERS := unit contract conformance cluster node chaos
+TIERS := unit program contract conformance cluster node chaos
 # In CI everything has to be there: a test that is skipped fails the run.
 STRICT := $(if $(CI),--fail-on-skip)
 RUN := $(BIN)/python -m tests.harness.tiers $(STRICT)
@@ -38,6 +38,9 @@ test: setup  ## Run every tier, with one summary
 
 unit: $(STAMP)  ## Our code on fakes: seconds
 	@$(RUN) unit
+
+program: $(STAMP)  ## The program as its operator meets it: flags, signals, endpoints
+	@$(RUN) program
 
 contract: $(STAMP)  ## Every backend against the one suite they all pass
 	@$(RUN) contract

@@ -15,6 +15,7 @@ import yaml
 
 from provisioner.kube import certificates, client, config, errors, kubeconfig, objects
 from tests.fakes import apiserver
+from tests.harness import process
 from tests.unit.kube import authority, conftest
 
 Json = dict[str, Any]
@@ -169,7 +170,8 @@ async def test_an_exec_plugin_that_hangs_is_ended(write: Callable[..., Path], tm
     path = write({"server": "http://localhost"}, _plugin(tmp_path, f"echo $$ > {pids}; exec sleep 600"))
     with pytest.raises(errors.ConfigError, match="did not answer within 2 s"):
         await config.Kubeconfig(path, exec_seconds=1.5).connect()
-    assert not _runs(pids)
+    # Killed, it is gone when the kernel comes to it.
+    await asyncio.to_thread(process.wait_until, lambda: not _runs(pids), seconds=10, what="the plugin's end")
 
 
 @pytest.mark.parametrize(
