@@ -163,7 +163,7 @@ def test_only_the_node_that_has_a_volume_deletes_it_and_others_leave_it_while_th
     handles = {name: handle for handle, name in fleet.pools().items()}
     before = fleet.deletions()
     fleet.programs["large-1"].component.kill()
-    # The second claim's end shows that all have seen the first one's.
+    # The end of the second one's volume shows that the first one's claim has been seen to go.
     for name in ("large-1", "large-2"):
         fleet.plane.kubectl("delete", "pvc", f"on-{name}", f"-n={namespace}")
     process.wait_until(
@@ -177,6 +177,7 @@ def test_only_the_node_that_has_a_volume_deletes_it_and_others_leave_it_while_th
     assert fleet.saved() == fleet.pools() == {handles["small"]: "small"}
     in_trash = {(name, holder) for name, one in handles.items() for holder in _ALL if _is_in_trash(fleet, one, holder)}
     assert in_trash == {("large-1", "large-1"), ("large-2", "large-2")}
+    assert fleet.events("default", "VolumeFailedDelete") == []
     after = fleet.deletions()
     assert {name: after[name] - before[name] for name in ("large-2", "small")} == {"large-2": 1, "small": 0}
 
