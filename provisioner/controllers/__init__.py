@@ -6,18 +6,19 @@
                 outcomes (what a failure means), persistent (the object that is written)
     done        provision, bind + pulse, reclaim, assign, vacate: a queue or a loop each; route feeds them
 
-What a process needs of RBAC, by resource (`status` is the subresource):
+What a process needs of RBAC, by what it watches; in parentheses, what only some drivers and classes need:
 
-    resource                 whole cluster                                  per node
-    persistentvolumeclaims   get list watch patch, status: patch            get list watch patch
-    persistentvolumes        get list watch create patch delete,            get list watch create patch delete,
-                             status: patch                                  status: patch
-    storageclasses           list watch                                     list watch
-    csinodes                 list watch                                     list watch
-    nodes                    get list watch (list, watch: topology)         get
-    volumeattachments        list watch (a driver that attaches)            list watch (likewise)
-    secrets                  get (only those that classes name)             get (likewise)
-    events                   get create patch                               get create patch
+    resource                        the whole cluster                         one node
+    persistentvolumeclaims          get list watch patch                      get list watch patch
+    persistentvolumeclaims/status   patch                                     -
+    persistentvolumes               get list watch create patch delete        get list watch create patch delete
+    persistentvolumes/status        patch                                     patch
+    storageclasses                  list watch                                list watch
+    csinodes                        list watch                                list watch
+    nodes                           get (list watch: a driver with topology)  get list
+    volumeattachments               (list watch: a driver that attaches)      (list watch: likewise)
+    secrets                         (get: those that classes name)            (get: likewise)
+    events                          get create patch                          get create patch
 
-Without `status: patch` claims are bound, and volumes released, at the kube-controller-manager's own pace.
+Without `patch` on a status claims are bound, and volumes released, at the kube-controller-manager's own pace.
 """

@@ -29,7 +29,7 @@ class Fleet:
 
     def __init__(self, plane: harness.ControlPlane) -> None:
         self.plane = plane
-        self._rights = program.rights(plane)
+        self._rights = program.rights(plane, "node")
         self.programs: dict[str, program.Program] = {}
         for name, size in POOLS.items():
             pool = Path("/var/lib/provisioner") / name

@@ -16,7 +16,17 @@ from tests.harness import control_plane, image_build, process
 DRIVER = "directory.csi.provisioner"
 TOPOLOGY_KEY = f"topology.{DRIVER}/node"
 NODE = "bench-node"
+SYSTEM = "provisioner-system"
+ACCOUNTS = {"node": "provisioner", "controller": "provisioner-shared", "serve": "provisioner-serve"}
+"""The service account that a process of each role has."""
 
+MANIFESTS = {
+    "node": ("base/rbac.yaml", "overlays/directory/rbac.yaml"),
+    "controller": ("base/rbac.yaml", "overlays/directory-shared/rbac.yaml"),
+}
+"""Where `deploy/` says what a process of each role may do."""
+
+_RBAC = "rbac.authorization.k8s.io"
 _START_SECONDS = 30
 
 
@@ -25,7 +35,7 @@ class Program:
 
     Args:
         kubeconfig: whose rights it has.
-        role: its command: `serve`, or `node` for one process of many.
+        role: its command: `serve`, `node` for one process of many, or `controller` for one that mounts nothing.
         pool: where its pool is in the sandbox; else all that are started there share one.
     """
 
@@ -56,13 +66,13 @@ class Program:
 
     def start(self, *flags: str, node: str = NODE, ready: bool = True) -> None:
         """Start it, with these flags besides, and wait until it says that it is ready."""
+        place = [] if self._role == "controller" else ["--no-registration", f"--node-name={node}"]
         self.plane.sandbox.start(
             self.name,
             [
                 *(sys.executable, "-m", "provisioner", self._role, f"--kubeconfig={self._kubeconfig}"),
                 *(f"--pool=default={self._pool}", "--init-pools", f"--csi-socket={self.folder / 'csi.sock'}"),
-                *("--no-registration", f"--node-name={node}", f"--metrics-address=127.0.0.1:{self._port}"),
-                *flags,
+                *(f"--metrics-address=127.0.0.1:{self._port}", *place, *flags),
             ],
         )
         if ready:
@@ -116,12 +126,44 @@ class Program:
             reminder.unlink()
 
 
-def rights(plane: control_plane.ControlPlane) -> Path:
-    """A kubeconfig with just the rights that `deploy/` gives."""
-    for name in ("namespace.yaml", "rbac.yaml"):
-        manifest = image_build.ROOT / "deploy" / "base" / name
-        plane.apply(manifest.read_text(), "--namespace=provisioner-system")
-    return plane.kubeconfig_for_service_account("provisioner-system", "provisioner")
+def rights(plane: control_plane.ControlPlane, role: str = "serve") -> Path:
+    """A kubeconfig with just the rights that `grant` gives to this role."""
+    grant(plane, role)
+    return plane.kubeconfig_for_service_account(SYSTEM, ACCOUNTS[role])
+
+
+def grant(plane: control_plane.ControlPlane, role: str) -> None:
+    """Give a process of this role the rights that it has by `deploy/`.
+
+    No overlay has one process watch the whole cluster where volumes have nodes of their own, as `serve` does in these
+    tests. It has the rights of such a watcher where volumes have none, and may follow the nodes' labels besides.
+    """
+    manifests = ("base/namespace.yaml", *MANIFESTS["node" if role == "node" else "controller"])
+    for name in manifests:
+        plane.apply((image_build.ROOT / "deploy" / name).read_text(), f"--namespace={SYSTEM}")
+    if role == "serve":
+        plane.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": _serve_rights()}))
+
+
+def _serve_rights() -> list[dict[str, object]]:
+    account = ACCOUNTS["serve"]
+    labels = {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list", "watch"]}
+    roles = ("provisioner", "provisioner-whole-cluster", account)
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": SYSTEM}},
+        {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": account}, "rules": [labels]},
+        *(_role_binding(account, role) for role in roles),
+    ]
+
+
+def _role_binding(account: str, role: str) -> dict[str, object]:
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": f"{account}-{role}"},
+        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": role},
+        "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": SYSTEM}],
+    }
 
 
 def register_node(plane: control_plane.ControlPlane, name: str = NODE) -> None:
