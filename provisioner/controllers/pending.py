@@ -29,6 +29,10 @@ class Pending:
         if before is not None:
             self._count(before, -1)
 
+    def in_progress(self) -> int:
+        """The claims that are being served just now."""
+        return self._counts["provisioning"] + self._counts["binding"]
+
     def _count(self, reason: str, change: int) -> None:
         self._counts[reason] += change
         self._gauge.labels(reason).set(self._counts[reason])

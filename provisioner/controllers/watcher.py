@@ -36,6 +36,8 @@ from provisioner.kube import client as kube_client
 from provisioner.kube import clock as kube_clock
 from provisioner.kube import errors as kube_errors
 
+# So many claims at a time are served while their events are written; with more, the events come after.
+_FEW = 20
 _LONGEST_SILENCE = 180.0
 _SWEEP_PAUSE = 30.0
 _FLUSH = 1.0
@@ -95,9 +97,16 @@ class Watcher:
             for one in self._caches:
                 await stack.enter_async_context(_running(one.run()))
             await asyncio.gather(*(one.synced.wait() for one in self._caches))
-            recorder = events.Recorder(self._client, component=driver.name, instance=self._instance, time=self._clock)
+            waiting = pending.Pending(self._metrics)
+            recorder = events.Recorder(
+                self._client,
+                component=driver.name,
+                instance=self._instance,
+                busy=lambda: waiting.in_progress() > _FEW,
+                time=self._clock,
+            )
             await stack.enter_async_context(_running(recorder.run()))
-            kit = self._kit(driver, known, recorder)
+            kit = self._kit(driver, known, waiting, recorder)
             try:
                 await self._work(kit, place, stack)
             finally:
@@ -142,7 +151,9 @@ class Watcher:
         self._caches = [one for one in every if one is not None]
         return known
 
-    def _kit(self, driver: csiclient.Driver, known: world.World, recorder: events.Recorder) -> tools.Tools:
+    def _kit(
+        self, driver: csiclient.Driver, known: world.World, waiting: pending.Pending, recorder: events.Recorder
+    ) -> tools.Tools:
         return tools.Tools(
             client=self._client,
             csi=self._csi,
@@ -150,7 +161,7 @@ class Watcher:
             known=known,
             settings=self._settings,
             say=announce.Announcer(recorder),
-            pending=pending.Pending(self._metrics),
+            pending=waiting,
             metrics=self._metrics,
             clock=self._clock,
         )

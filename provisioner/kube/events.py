@@ -3,6 +3,9 @@
 `record` only puts a note into a bounded queue; `run` writes the notes. The same type, reason and message on the same
 object is one Event whose count grows. Each object has a budget, so that a loop that goes wrong costs a few requests
 and not the API server: a burst first, then one in five minutes, as with client-go's spam filter.
+
+While there is much else to write, Normal notes wait for a while, so that what users wait for comes first. Warnings
+never wait.
 """
 
 import asyncio
@@ -24,6 +27,8 @@ _BURST = 25.0
 _REFILL_PER_SECOND = 1 / 300
 _LONGEST_MESSAGE = 1024  # bytes; the API server may refuse longer ones
 _LONGEST_NAME = 253
+_PATIENCE = 15.0  # seconds that a Normal note waits at most for more urgent work
+_LOOK = 0.1  # seconds between two looks whether that is done
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +46,16 @@ class _Note:
         said = f"{self.regarding.uid}\0{self.type}\0{self.reason}\0{self.message}"
         digest = hashlib.sha256(said.encode()).hexdigest()[:16]
         return f"{self.regarding.name[: _LONGEST_NAME - len(digest) - 1].rstrip('.-')}.{digest}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class _Waiting:
+    """A note in the queue: Warnings first, else in the order in which they were recorded."""
+
+    lane: int
+    number: int
+    since: float
+    note: _Note = dataclasses.field(compare=False)
 
 
 @dataclasses.dataclass(slots=True)
@@ -72,6 +87,7 @@ class Recorder:
         *,
         component: str,
         instance: str,
+        busy: Callable[[], bool] = lambda: False,
         time: clock.Clock | None = None,
         now: Callable[[], datetime.datetime] = _utc_now,
     ) -> None:
@@ -80,13 +96,18 @@ class Recorder:
         Args:
             component: who says it, for users: the driver's name.
             instance: which one of us says it: the Pod's or node's name.
+            busy: whether there is much to write that users wait for.
         """
         self._api = api
         self._component = component
         self._instance = instance
         self._clock: clock.Clock = time or clock.LoopClock()
         self._now = now
-        self._queue: asyncio.Queue[_Note] = asyncio.Queue(_QUEUED)
+        self._busy = busy
+        self._flushing = False
+        self._recorded = 0
+        self._warnings = 0
+        self._queue: asyncio.PriorityQueue[_Waiting] = asyncio.PriorityQueue(_QUEUED)
         self._counts: collections.OrderedDict[str, int] = collections.OrderedDict()
         self._budgets: collections.OrderedDict[str, _Budget] = collections.OrderedDict()
         self._said_forbidden = False
@@ -114,26 +135,40 @@ class Recorder:
         if not self._budget(regarding).take(self._clock.time()):
             self._drop(note, "the object has had too many")
             return
+        self._recorded += 1
+        lane = 0 if type_ == "Warning" else 1
+        self._warnings += lane == 0
         try:
-            self._queue.put_nowait(note)
+            self._queue.put_nowait(_Waiting(lane, self._recorded, self._clock.time(), note))
         except asyncio.QueueFull:
             self._drop(note, "too many wait to be written")
 
     async def run(self) -> None:
         """Write notes until cancelled."""
         while True:
-            note = await self._queue.get()
+            waiting = await self._queue.get()
             try:
-                await self._write(note)
+                if waiting.lane:
+                    await self._give_way(waiting.since + _PATIENCE)
+                await self._write(waiting.note)
             finally:
                 self._queue.task_done()
 
     async def flush(self, timeout: float) -> None:
-        """Wait until all notes are written, up to `timeout` seconds; `run` must be running."""
+        """Wait until all notes are written, up to `timeout` seconds; `run` must be running. Nothing waits any more."""
+        self._flushing = True
         try:
             await asyncio.wait_for(self._queue.join(), timeout)
         except TimeoutError:
             _log.warning("events left unwritten", count=self._queue.qsize())
+        finally:
+            self._flushing = False
+
+    async def _give_way(self, until: float) -> None:
+        """Wait while there is more urgent work, or until a Warning comes."""
+        warnings = self._warnings
+        while self._busy() and not self._flushing and self._warnings == warnings and self._clock.time() < until:
+            await self._clock.sleep(_LOOK)
 
     def _budget(self, regarding: objects.ObjectReference) -> _Budget:
         owner = regarding.uid or f"{regarding.kind}/{regarding.key}"

@@ -68,6 +68,60 @@ async def test_an_event_says_who_said_what_about_whom(api: apiserver.FakeApiServ
     }
 
 
+@pytest.fixture
+async def giving_way(kube: client.Client, time: clock.FakeClock) -> AsyncIterator[tuple[events.Recorder, list[bool]]]:
+    """A recorder in a process that has much to do while the list is not empty."""
+    busy = [True]
+    made = events.Recorder(kube, component="driver", instance="here", busy=lambda: bool(busy), time=time)
+    task = asyncio.create_task(made.run())
+    yield made, busy
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_a_normal_event_waits_for_urgent_work_and_a_warning_does_not(
+    api: apiserver.FakeApiServer, giving_way: tuple[events.Recorder, list[bool]], time: clock.FakeClock
+) -> None:
+    recorder, busy = giving_way
+    for number in range(3):
+        recorder.record(_CLAIM, "Normal", "ProvisioningSucceeded", f"volume {number}")
+    await api.wait_for(lambda: time.pending)
+    assert api.list(objects.EVENTS) == []
+    recorder.record(_CLAIM, "Warning", "ProvisioningFailed", "the pool is full")
+    time.advance(1)
+    await api.wait_for(lambda: time.pending and len(api.list(objects.EVENTS)) == 2)
+    # The one that was in hand, and the Warning before all others.
+    assert {event["message"] for event in api.list(objects.EVENTS)} == {"volume 0", "the pool is full"}
+    busy.clear()
+    time.advance(1)
+    await recorder.flush(5)
+    assert len(api.list(objects.EVENTS)) == 4
+
+
+async def test_a_normal_event_waits_for_no_more_than_a_while(
+    api: apiserver.FakeApiServer, giving_way: tuple[events.Recorder, list[bool]], time: clock.FakeClock
+) -> None:
+    recorder, _ = giving_way
+    recorder.record(_CLAIM, "Normal", "ProvisioningSucceeded", "volume 1")
+    await api.wait_for(lambda: time.pending)
+    time.advance(16)
+    await api.wait_for(lambda: len(api.list(objects.EVENTS)) == 1)
+
+
+async def test_at_the_end_no_event_waits(
+    api: apiserver.FakeApiServer, giving_way: tuple[events.Recorder, list[bool]], time: clock.FakeClock
+) -> None:
+    recorder, _ = giving_way
+    recorder.record(_CLAIM, "Normal", "ProvisioningSucceeded", "volume 1")
+    await api.wait_for(lambda: time.pending)
+    flushed = asyncio.create_task(recorder.flush(5))
+    await asyncio.sleep(0)
+    time.advance(1)
+    await flushed
+    assert len(api.list(objects.EVENTS)) == 1
+
+
 async def test_an_event_about_a_cluster_scoped_object_is_kept_in_default(
     api: apiserver.FakeApiServer, recorder: events.Recorder
 ) -> None:
