@@ -78,7 +78,10 @@ class ForbiddenError(ApiError):
 
 
 class NotFoundError(ApiError):
-    """There is no such object (or no such kind)."""
+    """There is no such object, by the API server's own word.
+
+    A bare 404, as a proxy in between gives it, proves nothing and is an `ApiError`: volumes are deleted on this one.
+    """
 
 
 class AlreadyExistsError(ApiError):
@@ -178,6 +181,8 @@ def _class_of(status: int, said: _Status) -> type[ApiError]:
         return AlreadyExistsError
     if status == http.HTTPStatus.UNPROCESSABLE_ENTITY and said.names("metadata.uid"):
         return ConflictError  # a patch meant for a namesake; only a deletion is answered 409 for that
+    if status == http.HTTPStatus.NOT_FOUND and said.reason != "NotFound":
+        return ApiError
     if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
         return ServerError
     return _BY_STATUS.get(status, ApiError)

@@ -350,3 +350,12 @@ async def test_a_node_deletes_only_the_volumes_that_stand_on_it(cluster: Cluster
     await cluster.start(node_name="n1")
     await cluster.until(lambda: _is_gone(cluster, "on-n1"))
     assert (cluster.csi.called("delete_volume"), _is_gone(cluster, "on-n2")) == (["on-n1"], False)
+
+
+async def test_a_404_that_is_not_the_api_servers_word_is_no_proof_that_a_claim_is_gone(cluster: Cluster) -> None:
+    await cluster.start()
+    name = await _bound(cluster)
+    bare = cluster.api.faults.add(apiserver.Fault(verb="get", kind=objects.CLAIMS, status=404, reason="", times=2))
+    cluster.api.patch(objects.VOLUMES, name, {"status": {"phase": "Released"}}, subresource="status")
+    await cluster.until(lambda: cluster.api.count("get", objects.CLAIMS) > bare.times)
+    assert (bare.times, []) == (bare.hits, cluster.csi.called("delete_volume"))
