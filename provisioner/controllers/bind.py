@@ -125,6 +125,14 @@ class Binder:
         self._count(Outcome.BINDER)
         return False
 
+    def _is_known(self, volume: objects.PersistentVolume) -> bool:
+        """Whether the volume is still there: the marker's answer came by the same watch, after it.
+
+        A claim that is bound to a volume that was deleted meanwhile, or made anew behind the marker, would be Lost.
+        """
+        found = self._known.volumes.get(volume.metadata.name)
+        return found is not None and found.metadata.uid == volume.metadata.uid
+
     async def _bind(self, batch: list[Pair]) -> None:
         begun = self._clock.time()
         try:
@@ -165,6 +173,9 @@ class Binder:
     async def _bind_one(self, pair: Pair) -> None:
         async with self._slots:
             if not self._still_unbound(pair):
+                return
+            if not self._is_known(pair.volume):
+                self._count(Outcome.LEFT)
                 return
             try:
                 await self._patch(pair)

@@ -307,3 +307,19 @@ async def test_an_available_volume_that_fits_wins_over_a_new_one(cluster: Cluste
     assert cluster.csi.called("create_volume") == []
     cluster.ask()
     await cluster.until(lambda: cluster.csi.called("create_volume"))
+
+
+async def test_a_claim_whose_volume_was_deleted_while_the_pulse_was_out_is_not_bound_to_nothing(
+    cluster: Cluster,
+) -> None:
+    cluster.add_class("keep", reclaimPolicy="Retain")
+    await cluster.start()
+    cluster.add_claim(class_name="keep")
+    await cluster.until(cluster.markers)
+    cluster.csi.gate.clear()
+    name = cluster.volume_of()["metadata"]["name"]
+    cluster.api.delete(objects.VOLUMES, name)
+    await cluster.until(lambda: len(cluster.csi.called("create_volume")) > 1)
+    cluster.run(cluster.answer_pulses)
+    await cluster.until(lambda: _outcome(cluster, "left-to-binder") == 1)
+    assert "volumeName" not in cluster.claim()["spec"]
