@@ -228,7 +228,9 @@ class Provisioner:
         kit.metrics.provision_seconds.labels(*labels).observe(kit.clock.time() - attempt.begun)
         if attempt.made is not None:
             kit.say.succeeded(intent, attempt.made[0])
-        if kit.known.claim(intent.claim.metadata.namespace, intent.claim.metadata.name, uid) is not None:
+        claim = kit.known.claim(intent.claim.metadata.namespace, intent.claim.metadata.name, uid)
+        # One that is bound by now, say while the answer to our write was lost, waits for nothing more.
+        if claim is not None and not claim.spec.volume_name:
             self._served.add(uid)
             kit.pending.set(uid, "binding")
             self._saved(intent.claim, saved)

@@ -449,3 +449,20 @@ async def test_not_more_than_the_given_number_of_claims_are_worked_on_at_once(cl
     assert len(_requests(cluster)) == 3
     cluster.csi.gate.set()
     await cluster.until(lambda: len(cluster.volumes()) == 9)
+
+
+async def test_a_claim_that_is_bound_when_its_volume_is_found_saved_is_not_pending_for_ever(cluster: Cluster) -> None:
+    lost = cluster.api.faults.add(
+        apiserver.Fault(verb="create", kind=objects.VOLUMES, after=True, effect=apiserver.Effect.RESET)
+    )
+    look = cluster.api.faults.add(apiserver.Fault(verb="get", kind=objects.VOLUMES, effect=apiserver.Effect.HANG))
+    await cluster.start(binding="controller")
+    uid = cluster.add_claim()["metadata"]["uid"]
+    cluster.ask()
+    await cluster.until(lambda: lost.hits and look.hits)
+    cluster.api.patch(objects.CLAIMS, "data", {"spec": {"volumeName": f"pvc-{uid}"}}, namespace="app")
+    await cluster.until(lambda: cluster.pending("provisioning") == 0)
+    look.release()
+    labels = {"class": "fast", "source": ""}
+    await cluster.until(lambda: cluster.counted("controller_persistentvolumeclaim_provision_total", **labels) == 1)
+    assert (cluster.pending("binding"), cluster.pending("provisioning")) == (0.0, 0.0)
