@@ -23,6 +23,7 @@ class Router:
         self._vacator = vacator
         self._binder = binder
         self._assigner = assigner
+        self._connected = False
 
     def connect(self) -> None:
         """Begin to listen; what the caches hold already is told at once."""
@@ -32,6 +33,7 @@ class Router:
         self._known.csi_nodes.subscribe(self._csi_node)
         if self._known.attachments is not None:
             self._known.attachments.subscribe(self._attachment)
+        self._connected = True
 
     def _claim(self, old: objects.PersistentVolumeClaim | None, new: objects.PersistentVolumeClaim | None) -> None:
         if old is not None and (new is None or new.metadata.uid != old.metadata.uid):
@@ -79,6 +81,8 @@ class Router:
         self._reclaimer.consider(new)
 
     def _class(self, old: objects.StorageClass | None, new: objects.StorageClass | None) -> None:
+        if not self._connected:
+            return  # All claims are looked at anyway.
         known = new or old
         for claim in self._known.claims_of_class(known.metadata.name) if known else ():
             if not claim.spec.volume_name:
@@ -86,6 +90,8 @@ class Router:
 
     def _csi_node(self, old: objects.CsiNode | None, new: objects.CsiNode | None) -> None:
         """Where the driver has come or gone, claims may be served that could not be, or have lost their node."""
+        if not self._connected:
+            return  # Many nodes times many claims: once is enough.
         before = topology.keys_of(old, self._known.driver) if old is not None else None
         after = topology.keys_of(new, self._known.driver) if new is not None else None
         if before == after and new is not None:
