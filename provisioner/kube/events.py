@@ -107,7 +107,7 @@ class Recorder:
         self._flushing = False
         self._recorded = 0
         self._warnings = 0
-        self._queue: asyncio.PriorityQueue[_Waiting] = asyncio.PriorityQueue(_QUEUED)
+        self._queue: asyncio.PriorityQueue[_Waiting] = asyncio.PriorityQueue(2 * _QUEUED)
         self._counts: collections.OrderedDict[str, int] = collections.OrderedDict()
         self._budgets: collections.OrderedDict[str, _Budget] = collections.OrderedDict()
         self._said_forbidden = False
@@ -138,6 +138,9 @@ class Recorder:
         self._recorded += 1
         lane = 0 if type_ == "Warning" else 1
         self._warnings += lane == 0
+        if lane and self._queue.qsize() >= _QUEUED:
+            self._drop(note, "too many wait to be written")  # What is left is for Warnings.
+            return
         try:
             self._queue.put_nowait(_Waiting(lane, self._recorded, self._clock.time(), note))
         except asyncio.QueueFull:

@@ -261,3 +261,21 @@ async def test_a_flush_does_not_wait_for_ever(make_recorder: Callable[[], events
     with structlog.testing.capture_logs() as logs:
         await recorder.flush(0.01)
     assert [(log["event"], log["count"]) for log in logs] == [("events left unwritten", 1)]
+
+
+async def test_so_many_normal_events_that_some_are_dropped_leave_room_for_a_warning(
+    api: apiserver.FakeApiServer, make_recorder: Callable[[], events.Recorder]
+) -> None:
+    recorder = make_recorder()
+    for number in range(5001):
+        claim = objects.ObjectReference(api_version="v1", kind="PersistentVolumeClaim", uid=f"u-{number}")
+        recorder.record(claim, "Normal", "Provisioning", "at work")
+    assert recorder.dropped == 1
+    recorder.record(_CLAIM, "Warning", "ProvisioningFailed", "the pool is full")
+    task = asyncio.create_task(recorder.run())
+    await api.wait_for(lambda: api.list(objects.EVENTS))
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    assert api.list(objects.EVENTS)[0]["reason"] == "ProvisioningFailed"
+    assert recorder.dropped == 1
