@@ -96,6 +96,8 @@ class Component:
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+                if number == signal.SIGCONT:  # The process that entered stops with the one it waits for.
+                    os.kill(self._entering.pid, number)
 
     def wait(self, seconds: float) -> int:
         """Wait for its end; its exit status.
