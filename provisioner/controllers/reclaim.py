@@ -9,6 +9,8 @@ ourselves. Before anything is deleted, claim and volume are read live: a cache i
 more may have been changed to Retain a moment ago.
 """
 
+from collections.abc import Mapping
+
 import structlog
 
 from provisioner import csiclient, errors, model
@@ -108,15 +110,23 @@ class Reclaimer:
         return queue.done()
 
     async def _reclaim(self, seen: objects.PersistentVolume) -> None:
-        """Do what the volume, as it is now, calls for."""
+        """Do what the volume, as it is now, calls for.
+
+        The volume itself is read last, directly before anything is deleted: that a claim's uid is gone stays true,
+        however long a read takes, but a volume may be changed to Retain, or be given to another claim, meanwhile.
+        """
         begun = self._kit.clock.time()
+        claim_is_gone = await self._claim_is_gone(seen)
+        secret = await self._secret(seen) if claim_is_gone else {}
         volume = await self._kit.client.get(objects.VOLUMES, seen.metadata.name)
-        if volume.metadata.uid != seen.metadata.uid or not self._is_due(volume):
+        if volume.metadata.uid != seen.metadata.uid or volume.spec.claim_ref != seen.spec.claim_ref:
+            return  # The change comes through the watch as well, and is looked at then.
+        if not self._is_due(volume):
             return
         if volume.spec.persistent_volume_reclaim_policy != "Delete":
             await self._let_go(volume, release=False)
-        elif await self._claim_is_gone(volume):
-            await self._delete(volume)
+        elif claim_is_gone:
+            await self._delete(volume, secret)
             took = self._kit.clock.time() - begun
             self._kit.metrics.delete_total.labels(volume.spec.storage_class_name).inc()
             self._kit.metrics.delete_seconds.labels(volume.spec.storage_class_name).observe(took)
@@ -124,7 +134,7 @@ class Reclaimer:
     async def _claim_is_gone(self, volume: objects.PersistentVolume) -> bool:
         """Whether nobody can use the volume any more, by the API server's word of this moment."""
         reference = volume.spec.claim_ref
-        if reference is None:
+        if reference is None or volume.spec.persistent_volume_reclaim_policy != "Delete":
             return False
         try:
             claim = await self._kit.client.get(objects.CLAIMS, reference.name, reference.namespace)
@@ -135,11 +145,11 @@ class Reclaimer:
         elsewhere = claim.spec.volume_name not in ("", volume.metadata.name)
         return elsewhere and volume.status.phase in _LET_GO
 
-    async def _delete(self, volume: objects.PersistentVolume) -> None:
+    async def _delete(self, volume: objects.PersistentVolume, secret: Mapping[str, str]) -> None:
         meta = volume.metadata
         if meta.uid not in self._emptied:
             self._refuse_attached(volume)
-            await self._delete_content(volume)
+            await self._delete_content(volume, secret)
             self._emptied.add(meta.uid)
         await self._let_go(volume, release=True)
         if meta.deletion_timestamp is None:
@@ -156,16 +166,21 @@ class Reclaimer:
                     remedy="it is deleted when the attacher has let go of it",
                 )
 
-    async def _delete_content(self, volume: objects.PersistentVolume) -> None:
+    async def _secret(self, volume: objects.PersistentVolume) -> Mapping[str, str]:
+        """What the driver is given to delete the volume; one that is missing stops nothing."""
+        if volume.metadata.uid in self._emptied:
+            return {}
+        try:
+            return await credentials.read(self._kit.client, persistent.deletion_secret(volume))
+        except outcomes.NotReadyError as error:
+            _log.warning("a volume is deleted without its Secret", pv=volume.metadata.name, error=str(error))
+            return {}
+
+    async def _delete_content(self, volume: objects.PersistentVolume, secret: Mapping[str, str]) -> None:
         source = volume.spec.csi
         if source is None:
             return
-        try:
-            values = await credentials.read(self._kit.client, persistent.deletion_secret(volume))
-        except outcomes.NotReadyError as error:
-            _log.warning("a volume is deleted without its Secret", pv=volume.metadata.name, error=str(error))
-            values = {}
-        await self._kit.csi.delete_volume(source.volume_handle, values, timeout=self._kit.settings.csi_timeout)
+        await self._kit.csi.delete_volume(source.volume_handle, secret, timeout=self._kit.settings.csi_timeout)
         _log.info("a volume was deleted", pv=volume.metadata.name, volume=source.volume_handle)
 
     async def _let_go(self, volume: objects.PersistentVolume, *, release: bool) -> None:

@@ -35,6 +35,8 @@ def test_after_ctrl_c_nothing_of_the_demo_is_left(scratch: Path, moment: str) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # Whoever runs the tests in the background has it ignore what a terminal would send.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here yet
     )
     assert demo.stdout is not None
     seen = next((line for line in demo.stdout if moment in line), "")

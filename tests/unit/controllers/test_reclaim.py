@@ -358,4 +358,25 @@ async def test_a_404_that_is_not_the_api_servers_word_is_no_proof_that_a_claim_i
     bare = cluster.api.faults.add(apiserver.Fault(verb="get", kind=objects.CLAIMS, status=404, reason="", times=2))
     cluster.api.patch(objects.VOLUMES, name, {"status": {"phase": "Released"}}, subresource="status")
     await cluster.until(lambda: cluster.api.count("get", objects.CLAIMS) > bare.times)
+    cluster.add_claim("other")
+    await cluster.until(lambda: cluster.phase("other") == "Bound")
     assert (bare.times, []) == (bare.hits, cluster.csi.called("delete_volume"))
+
+
+async def test_a_volume_that_is_changed_to_retain_while_its_claim_is_looked_for_is_kept(cluster: Cluster) -> None:
+    await cluster.start()
+    cluster.run(cluster.answer_pulses)
+    cluster.add_claim()
+    await cluster.until(lambda: cluster.phase() == "Bound" and cluster.volume_of()["status"]["phase"] == "Bound")
+    name = cluster.volume_of()["metadata"]["name"]
+    slow = cluster.api.faults.add(
+        apiserver.Fault(verb="get", kind=objects.CLAIMS, status=429, reason="TooManyRequests", retry_after=1)
+    )
+    cluster.api.delete(objects.CLAIMS, "data", "app")
+    await cluster.until(lambda: slow.hits)
+    cluster.api.patch(objects.VOLUMES, name, {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})
+    looked = cluster.api.count("get", objects.VOLUMES)
+    await cluster.until(lambda: cluster.api.count("get", objects.VOLUMES) > looked)
+    cluster.add_claim("other")
+    await cluster.until(lambda: cluster.phase("other") == "Bound")
+    assert not cluster.csi.called("delete_volume")
