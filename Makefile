@@ -74,9 +74,9 @@ format: $(STAMP)  ## Bring the code into the project's style
 	@$(BIN)/ruff format
 
 lock: $(STAMP)  ## Resolve the locked versions anew, for the image and for development
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version=3.11 --generate-hashes --no-emit-index-url \
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version=3.11 --generate-hashes --no-strip-extras --no-emit-index-url \
 	  --custom-compile-command='make lock' --output-file=requirements.lock pyproject.toml
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version=3.11 --generate-hashes --no-emit-index-url \
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version=3.11 --generate-hashes --no-strip-extras --no-emit-index-url \
 	  --custom-compile-command='make lock' --output-file=requirements-dev.lock --group=dev pyproject.toml
 
 image: setup  ## Build the container image without a daemon or a registry, and print the archive's path
