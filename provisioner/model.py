@@ -4,6 +4,7 @@ The words are those of the CSI specification (1.12, "Terminology") and of the Ku
 """
 
 import dataclasses
+import datetime
 import enum
 import re
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
-_VOLUME_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,126}", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,126}", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -35,15 +36,38 @@ class VolumeId:
         Raises:
             errors.InvalidRequestError: the text cannot be a volume id of any backend.
         """
-        if _VOLUME_ID.fullmatch(text) is None:
-            shown = ascii(text[:40]) + ("…" if len(text) > 40 else "")  # noqa: PLR2004
-            raise errors.InvalidRequestError(
-                f"volume id {shown} is malformed: it is up to 127 letters, digits, '-', '_' and single dots"
-            )
-        return cls(text)
+        return cls(_parse_id(text, "volume"))
 
     def __str__(self) -> str:
         return self.value
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class SnapshotId:
+    """What names a snapshot from CreateSnapshot to DeleteSnapshot (CSI: `snapshot_id`); its form is a `VolumeId`'s."""
+
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an id that came from outside.
+
+        Raises:
+            errors.InvalidRequestError: the text cannot be a snapshot id of any backend.
+        """
+        return cls(_parse_id(text, "snapshot"))
+
+    def __str__(self) -> str:
+        return self.value
+
+
+def _parse_id(text: str, what: str) -> str:
+    if _ID.fullmatch(text) is None:
+        shown = ascii(text[:40]) + ("…" if len(text) > 40 else "")  # noqa: PLR2004
+        raise errors.InvalidRequestError(
+            f"{what} id {shown} is malformed: it is up to 127 letters, digits, '-', '_' and single dots"
+        )
+    return text
 
 
 class AccessMode(enum.Enum):
@@ -157,6 +181,7 @@ class VolumeRequest:
     Attributes:
         name: the caller's own name for the volume; the same name is always the same volume (CSI: idempotency).
         parameters: of the StorageClass, `csi.storage.k8s.io/` metadata included.
+        source: what the volume's first content is: a snapshot (restore) or another volume (clone); None: nothing.
         secrets: never logged, never stored, left out of comparisons with an existing volume.
     """
 
@@ -165,6 +190,7 @@ class VolumeRequest:
     capabilities: tuple[Capability, ...]
     parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
     accessibility: Accessibility = Accessibility()
+    source: SnapshotId | VolumeId | None = None
     secrets: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
 
@@ -176,12 +202,58 @@ class Volume:
         size: in bytes, exact: what was promised and what the PersistentVolume says.
         context: handed to the node with every call; never a secret, never an address.
         topologies: from where it can be reached; empty means everywhere.
+        source: what its first content was.
     """
 
     id: VolumeId
     size: int
     context: Mapping[str, str] = dataclasses.field(default_factory=dict)
     topologies: tuple[Topology, ...] = ()
+    source: SnapshotId | VolumeId | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotRequest:
+    """What CreateSnapshot asks for.
+
+    Attributes:
+        name: the caller's own name for the snapshot; the same name is always the same snapshot (CSI: idempotency).
+        parameters: of the VolumeSnapshotClass.
+        secrets: never logged, never stored.
+    """
+
+    name: str
+    source: VolumeId
+    parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    secrets: Mapping[str, str] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A snapshot that was taken (CSI Snapshot).
+
+    Attributes:
+        size: bytes that a volume restored from it has at least.
+        created: when the source was cut, with its timezone.
+        ready: whether it can be restored from now; where not, it will be.
+    """
+
+    id: SnapshotId
+    source: VolumeId
+    size: int
+    created: datetime.datetime
+    ready: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Condition:
+    """Whether something is wrong with a volume that works or should work (CSI VolumeCondition)."""
+
+    abnormal: bool
+    message: str
+
+
+HEALTHY = Condition(abnormal=False, message="in working order")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ raises nothing else on purpose.
 """
 
 import dataclasses
+import enum
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from provisioner import model
 
@@ -20,12 +21,26 @@ from provisioner import model
 class Features:
     """What a backend offers beyond create, delete, get and list. The CSI capabilities follow from it, exactly.
 
+    A backend that sets one of the first four is the protocol of that name, too.
+
     Attributes:
+        expansion: `Expansion`: volumes can grow, in use or not.
+        snapshots: `Snapshots`: and volumes can be restored from them.
+        clones: a volume can be made from another volume (`VolumeRequest.source`).
+        publication: `Publication`: a volume is given to one node before that node can use it.
+        devices: the node's half is `DeviceBackend`: volumes are block devices, staged once per node.
+        condition: `condition()` knows whether something is wrong with a volume.
         topology: volumes are reachable from some places only, and say so.
         capacity: `capacity()` knows how much room there is.
         single_node_multi_writer: tells ReadWriteOnce and ReadWriteOncePod apart (CSI SINGLE_NODE_MULTI_WRITER).
     """
 
+    expansion: bool = False
+    snapshots: bool = False
+    clones: bool = False
+    publication: bool = False
+    devices: bool = False
+    condition: bool = False
     topology: bool = False
     capacity: bool = False
     single_node_multi_writer: bool = False
@@ -103,6 +118,82 @@ class Backend(Protocol):
         """
 
 
+@runtime_checkable
+class Expansion(Protocol):
+    """Makes volumes larger."""
+
+    def expand(self, volume_id: model.VolumeId, size: model.SizeRange) -> model.Volume:
+        """Make the volume at least `size.required` bytes large; one that is large enough is left as it is.
+
+        Raises:
+            errors.VolumeNotFoundError: there is no such volume.
+            errors.SizeOutOfRangeError: it is larger than `size.limit` already, or no volume can be that large.
+            errors.InsufficientCapacityError: there is no room for it.
+        """
+
+
+@runtime_checkable
+class Snapshots(Protocol):
+    """Takes, finds and removes snapshots."""
+
+    def create_snapshot(self, request: model.SnapshotRequest) -> model.Snapshot:
+        """Take the snapshot `request.name`, or find it where it exists already.
+
+        Raises:
+            errors.VolumeNotFoundError: there is no such source.
+            errors.SnapshotExistsError: the name is that of a snapshot of another volume.
+        """
+
+    def delete_snapshot(self, snapshot_id: model.SnapshotId) -> None:
+        """Remove the snapshot; volumes restored from it stay usable. One that does not exist is not an error.
+
+        Raises:
+            errors.SnapshotInUseError: it cannot go before those volumes do.
+        """
+
+    def get_snapshot(self, snapshot_id: model.SnapshotId) -> model.Snapshot:
+        """The snapshot of this id.
+
+        Raises:
+            errors.SnapshotNotFoundError: there is none.
+        """
+
+    def list_snapshots(
+        self, *, source: model.VolumeId | None, after: model.SnapshotId | None, limit: int
+    ) -> Sequence[model.Snapshot]:
+        """At most `limit` snapshots, of one volume or of all, in the order of their ids, beginning behind `after`."""
+
+
+@runtime_checkable
+class Publication(Protocol):
+    """Gives volumes to nodes (CSI ControllerPublishVolume), and keeps a single writer single."""
+
+    def publish(
+        self, volume_id: model.VolumeId, node: str, capability: model.Capability, *, read_only: bool
+    ) -> dict[str, str]:
+        """Let the node use the volume; returns the publish context that its node calls get. Idempotent.
+
+        Raises:
+            errors.VolumeNotFoundError: there is no such volume.
+            errors.VolumeInUseError: another node has it, and the access mode allows one only; says which and where.
+        """
+
+    def unpublish(self, volume_id: model.VolumeId, node: str) -> None:
+        """Take the volume from the node, from every node where `node` is empty. Idempotent."""
+
+
+@runtime_checkable
+class Conditions(Protocol):
+    """Knows whether something is wrong with a volume."""
+
+    def condition(self, volume_id: model.VolumeId) -> model.Condition:
+        """What is wrong with the volume, as far as the storage can tell.
+
+        Raises:
+            errors.VolumeNotFoundError: there is no such volume.
+        """
+
+
 class NodeBackend(Protocol):
     """What a node has to know of a volume to give it to a Pod."""
 
@@ -123,3 +214,76 @@ class NodeBackend(Protocol):
         Raises:
             errors.VolumeNotFoundError: the volume is not on this node.
         """
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """What `DeviceBackend.attach` is asked for.
+
+    Attributes:
+        context: of the volume, as `model.Volume.context` gave it.
+        publish_context: as `Publication.publish` gave it; empty where nothing attaches.
+        read_only: the device must not take writes.
+        shared: other nodes may write at the same time (raw block with ReadWriteMany only).
+        secrets: of the class, where it names some; never logged, never stored.
+    """
+
+    volume_id: model.VolumeId
+    context: dict[str, str]
+    publish_context: dict[str, str]
+    read_only: bool = False
+    shared: bool = False
+    secrets: dict[str, str] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+
+class Formatted(enum.Enum):
+    """What is known of the filesystem on a volume, beside what the device shows."""
+
+    NEVER = "never"
+    BEGUN = "begun"
+    DONE = "done"
+
+
+class DeviceBackend(Protocol):
+    """What a node has to know of volumes that are block devices. `provisioner.node` makes filesystems and mounts.
+
+    Devices are found again from what the system says, never from memory: the process may have been restarted.
+    """
+
+    def topology(self) -> model.Topology | None:
+        """Where this node stands; None where every node reaches every volume."""
+
+    def attach(self, attachment: Attachment) -> Path:
+        """The block device on this node that is the volume, attached where it was not. Idempotent.
+
+        Raises:
+            errors.VolumeNotFoundError: there is no such volume.
+            errors.VolumeInUseError: another node has it; says which and where.
+            errors.BackendUnavailableError: it cannot be attached now, and why.
+        """
+
+    def device(self, volume_id: model.VolumeId) -> Path | None:
+        """The device that is the volume on this node; None where it is not attached."""
+
+    def detach(self, volume_id: model.VolumeId) -> None:
+        """Take the device away, what it holds written out. Idempotent; also for a volume that is gone.
+
+        Raises:
+            errors.VolumeInUseError: something on this node still uses the device.
+        """
+
+    def refresh(self, volume_id: model.VolumeId) -> int:
+        """Let the device show the volume's present size; returns it in bytes. Idempotent.
+
+        Raises:
+            errors.VolumeNotFoundError: the volume is not attached here.
+        """
+
+    def formatted(self, volume_id: model.VolumeId) -> Formatted:
+        """What was recorded with the volume by `record_format`; a restored or cloned volume is what its source was."""
+
+    def record_format(self, volume_id: model.VolumeId, state: Formatted) -> None:
+        """Record with the volume itself that a filesystem is being made on it, or was made."""
+
+    def condition(self, volume_id: model.VolumeId) -> model.Condition:
+        """What is wrong with the attached device: its daemon is dead, its client is blocklisted, it was detached."""
