@@ -6,9 +6,7 @@ sent.
 """
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import structlog
@@ -17,6 +15,7 @@ from provisioner import csiclient, errors, metrics, model
 from provisioner.controllers import (
     announce,
     assign,
+    background,
     bind,
     claims,
     names,
@@ -68,7 +67,7 @@ class Watcher:
         self._metrics = measured
         self._instance = settings.node_name or socket.gethostname()
         self._clock = time or kube_clock.LoopClock()
-        self._caches: Sequence[cache.Cache[Any]] = ()
+        self._caches: tuple[cache.Cache[Any], ...] = ()
         self.started = asyncio.Event()
 
     async def check(self) -> None:
@@ -90,13 +89,14 @@ class Watcher:
 
         Raises:
             errors.BackendUnavailableError: the driver cannot be reached, or cannot make volumes.
+            Exception: a cache, the binder or the recorder failed in a way that none of them expects.
         """
         driver, place = await self._driver()
         known = self._world(driver)
-        async with contextlib.AsyncExitStack() as stack:
+        async with background.Background() as beside:
             for one in self._caches:
-                await stack.enter_async_context(_running(one.run()))
-            await asyncio.gather(*(one.synced.wait() for one in self._caches))
+                beside.run(one.run())
+            await beside.during(self._synced())
             waiting = pending.Pending(self._metrics)
             recorder = events.Recorder(
                 self._client,
@@ -105,13 +105,17 @@ class Watcher:
                 busy=lambda: waiting.in_progress() > _FEW,
                 time=self._clock,
             )
-            await stack.enter_async_context(_running(recorder.run()))
+            beside.run(recorder.run())
             kit = self._kit(driver, known, waiting, recorder)
             try:
-                await self._work(kit, place, stack)
+                await self._work(kit, place, beside)
             finally:
                 self.started.clear()
                 await recorder.flush(_FLUSH)
+
+    async def _synced(self) -> None:
+        for one in self._caches:
+            await one.synced.wait()
 
     async def _driver(self) -> tuple[csiclient.Driver, model.Topology | None]:
         timeout = self._settings.csi_timeout
@@ -148,7 +152,7 @@ class Watcher:
         )
         known.add_indexes()
         every = (known.claims, known.volumes, known.classes, known.csi_nodes, known.nodes, known.attachments)
-        self._caches = [one for one in every if one is not None]
+        self._caches = tuple(one for one in every if one is not None)
         return known
 
     def _kit(
@@ -166,13 +170,13 @@ class Watcher:
             clock=self._clock,
         )
 
-    async def _work(self, kit: tools.Tools, place: model.Topology | None, stack: contextlib.AsyncExitStack) -> None:
+    async def _work(self, kit: tools.Tools, place: model.Topology | None, beside: background.Background) -> None:
         view = claims.Viewpoint(
             driver=kit.driver.name,
             eager=self._settings.eager or self._settings.per_node,
             node_name=self._settings.node_name,
         )
-        binder = await self._binder(kit, stack) if self._settings.eager else None
+        binder = self._binder(kit, beside) if self._settings.eager else None
         assigner = assign.Assigner(kit, view, place) if self._settings.per_node else None
         provisioner = provision.Provisioner(
             kit,
@@ -190,11 +194,11 @@ class Watcher:
         self.started.set()
         _log.info("the watcher is at work", driver=kit.driver.name, node=self._settings.node_name or None)
         try:
-            await asyncio.Event().wait()
+            await beside.during(_forever())
         finally:
             await asyncio.gather(*(one.close(self._settings.drain_timeout) for one in queues))
 
-    async def _binder(self, kit: tools.Tools, stack: contextlib.AsyncExitStack) -> bind.Binder:
+    def _binder(self, kit: tools.Tools, beside: background.Background) -> bind.Binder:
         beat = pulse.Pulse(
             self._client, kit.known.volumes, driver=kit.driver.name, timeout=self._settings.pulse_timeout
         )
@@ -207,8 +211,8 @@ class Watcher:
             pause=self._settings.retry_max,
             time=self._clock,
         )
-        await stack.enter_async_context(_running(_sweep(beat)))
-        await stack.enter_async_context(_running(binder.run()))
+        beside.run(_sweep(beat))
+        beside.run(binder.run())
         return binder
 
 
@@ -224,12 +228,5 @@ async def _sweep(beat: pulse.Pulse) -> None:
             return
 
 
-@contextlib.asynccontextmanager
-async def _running(work: Any) -> AsyncIterator[None]:
-    """Have `work` run meanwhile."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+async def _forever() -> None:
+    await asyncio.Event().wait()
