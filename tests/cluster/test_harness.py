@@ -17,6 +17,13 @@ print(box.folder, box.start("sleep", ["/bin/sleep", "600"]).pid, flush=True)
 time.sleep(600)
 """
 
+_HOLDS_MEMORY = """
+import time
+held = b"x" * 2**28
+print("full", flush=True)
+time.sleep(600)
+"""
+
 
 def test_the_control_plane_serves_the_pinned_version(control_plane: harness.ControlPlane) -> None:
     assert control_plane.raw("/version")["gitVersion"] == tools.kubernetes_version()
@@ -43,6 +50,14 @@ def test_a_sandbox_ends_with_everything_in_it_when_its_runner_is_killed() -> Non
 
     process.wait_until(lambda: not Path(folder).exists(), seconds=10, what="the sandbox's folder to go")
     assert not Path("/proc", pid).exists()
+
+
+def test_a_sandbox_has_ended_when_it_is_closed() -> None:
+    with sandbox.Sandbox() as box:
+        # So much memory takes the kernel a while to free.
+        full = box.start("full", [sys.executable, "-c", _HOLDS_MEMORY])
+        process.wait_until(lambda: "full" in full.log.read_text(), seconds=20, what="the memory to be full")
+    assert not Path("/proc", str(box.init_pid)).exists()
 
 
 def test_a_sandbox_whose_keeper_was_killed_is_swept_by_the_next_one() -> None:

@@ -4,9 +4,9 @@
 
 The keeper ends the sandbox when its stdin ends: the runner closed it, raised, was interrupted or was killed with -9.
 (`keep` written there first lets the sandbox stay until SIGTERM.) Ending means: kill the init, with which the kernel
-ends every process, mount and network device of the sandbox; remove the control groups; remove the folder. Were the
-keeper itself killed, the kernel kills unshare and init, and the next sandbox sweeps the folder: the keeper inherited
-an open file that holds the folder's lock, and with the keeper the lock ends.
+ends every process, mount and network device of the sandbox; wait until it has; remove the control groups; remove the
+folder. Were the keeper itself killed, the kernel kills unshare and init, and the next sandbox sweeps the folder: the
+keeper inherited an open file that holds the folder's lock, and with the keeper the lock ends.
 
 Runs by itself, with the standard library alone: `keeper.py FOLDER CGROUP`.
 """
@@ -25,12 +25,16 @@ from pathlib import Path
 
 KEEP = b"keep\n"
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_END_SECONDS = 30
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def main(folder: Path, cgroup: str) -> None:
     """Hold the sandbox of this folder until told otherwise."""
     os.setsid()
+    # The init outlives unshare by the time the kernel takes to end its processes, and is then ours to wait for.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     (folder / "keeper.pid").write_text(str(os.getpid()))
@@ -49,6 +53,7 @@ def main(folder: Path, cgroup: str) -> None:
     finally:
         unshare.kill()
         unshare.wait()
+        _wait_for_the_init()
         remove(folder, cgroup)
         remove_base(folder.parent)
 
@@ -62,6 +67,15 @@ def _until_told(unshare: subprocess.Popen[bytes]) -> None:
     ready, _, _ = select.select([ended, asked], [], [])
     if asked in ready and os.read(asked, len(KEEP)) == KEEP:
         select.select([ended], [], [])
+
+
+def _wait_for_the_init() -> None:
+    """Return when the sandbox's process 1 is gone, and so each of its processes: the kernel ends it last."""
+    deadline = time.monotonic() + _END_SECONDS
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < deadline:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.01)
 
 
 def remove(folder: Path, cgroup: str) -> None:
