@@ -1,0 +1,1 @@
+"""The Ceph RBD backend: volumes that are images in a pool, through librbd."""
