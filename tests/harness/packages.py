@@ -8,6 +8,7 @@ Runs by itself, with any Python 3.11 and the standard library alone: `packages.p
 
 import contextlib
 import dataclasses
+import glob
 import importlib.util
 import os
 import shutil
@@ -23,7 +24,10 @@ _MINUTES = 60
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """One Debian package, and how to tell that what it brings is there."""
+    """One Debian package, and how to tell that what it brings is there.
+
+    `file` may be a pattern, for names that carry an architecture or a version.
+    """
 
     package: str
     program: str = ""
@@ -36,7 +40,7 @@ class Need:
         path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
         return (
             (not self.program or shutil.which(self.program, path=path) is not None)
-            and (not self.file or Path(self.file).exists())
+            and (not self.file or bool(glob.glob(self.file)))
             and (not self.module or importlib.util.find_spec(self.module) is not None)
         )
 
@@ -54,6 +58,16 @@ GROUPS = {
         Need("busybox-static", file="/usr/share/doc/busybox-static"),
         Need("mmdebstrap", program="mmdebstrap"),
         Need("buildah", program="buildah"),
+        Need("ceph-mon", program="ceph-mon", services=("ceph-crash",)),
+        Need("ceph-mgr", program="ceph-mgr"),
+        Need("ceph-osd", program="ceph-osd"),
+        Need("ceph-common", program="rbd"),
+        Need("python3-rados", file="/usr/lib/python3/dist-packages/rados.cpython-*.so"),
+        Need("python3-rbd", file="/usr/lib/python3/dist-packages/rbd.cpython-*.so"),
+        Need("qemu-block-extra", file="/usr/lib/*/qemu/block-rbd.so"),
+        Need("qemu-system-common", program="qemu-storage-daemon"),
+        Need("xfsprogs", program="mkfs.xfs"),
+        Need("e2fsprogs", program="resize2fs"),
     ),
 }
 
