@@ -8,7 +8,6 @@ Runs by itself, with any Python 3.11 and the standard library alone: `packages.p
 
 import contextlib
 import dataclasses
-import glob
 import importlib.util
 import os
 import shutil
@@ -40,7 +39,7 @@ class Need:
         path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
         return (
             (not self.program or shutil.which(self.program, path=path) is not None)
-            and (not self.file or bool(glob.glob(self.file)))
+            and (not self.file or any(Path("/").glob(self.file.lstrip("/"))))
             and (not self.module or importlib.util.find_spec(self.module) is not None)
         )
 
