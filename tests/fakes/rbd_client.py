@@ -341,6 +341,21 @@ class FakeImages:
             if held is not None and held.holder == (self._client, cookie):
                 del ceph.locks[self._place, item]
 
+    def claim_note(self, item: str, text: str) -> str | None:
+        with self._cluster.call("claim_note") as ceph:
+            ceph.check_room(self._place.pool)
+            found = ceph.notes.get((self._place, item))
+            ceph.notes.setdefault((self._place, item), text)
+            return found
+
+    def read_note(self, item: str) -> str | None:
+        with self._cluster.call("read_note") as ceph:
+            return ceph.notes.get((self._place, item))
+
+    def drop_note(self, item: str) -> None:
+        with self._cluster.call("drop_note") as ceph:
+            ceph.notes.pop((self._place, item), None)
+
 
 def _seen(layout: api.Layout) -> api.Layout:
     """The layout as it is read back: with defaults filled in, and the features that follow from it."""

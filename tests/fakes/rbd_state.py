@@ -114,6 +114,7 @@ class Ceph:
         self.fenced: set[str] = set()
         self.everything: list[Image] = []
         self.locks: dict[tuple[api.Place, str], Lock] = {}
+        self.notes: dict[tuple[api.Place, str], str] = {}
         self.now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC)
         self.numbers = itertools.count(4100)
 

@@ -9,7 +9,6 @@ The file may be a Secret or ConfigMap that is mounted: it is read again whenever
 a key can be rotated and a monitor moved while the driver runs. In a directory every `*.yaml` and `*.yml` is read.
 """
 
-import dataclasses
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,28 +17,12 @@ import yaml
 
 from provisioner import errors
 from provisioner.backends.rbd import ids
+from provisioner.backends.rbd.client import api
 
 _KNOWN = frozenset({"clusterID", "monitors", "user", "key", "keyFile"})
 _SUFFIXES = frozenset({".yaml", ".yml"})
 
 _Stamp = tuple[tuple[str, int, int, int], ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
-    """One Ceph cluster.
-
-    Attributes:
-        id: the operator's name for it: `clusterID`.
-        monitors: addresses, as `mon_host` takes them.
-        user: without the leading `client.`.
-        key: never in a log, an error or a volume's context.
-    """
-
-    id: str
-    monitors: tuple[str, ...]
-    user: str
-    key: str = dataclasses.field(repr=False)
 
 
 class Clusters:
@@ -53,10 +36,10 @@ class Clusters:
         self._path = path
         self._lock = threading.Lock()
         self._stamp: _Stamp | None = None
-        self._known: dict[str, Cluster] = {}
+        self._known: dict[str, api.Credentials] = {}
         self._watched: tuple[Path, ...] = ()
 
-    def all(self) -> tuple[Cluster, ...]:
+    def all(self) -> tuple[api.Credentials, ...]:
         """Every cluster, in the order of their ids.
 
         Raises:
@@ -68,26 +51,30 @@ class Clusters:
                 self._load()
             return tuple(self._known[key] for key in sorted(self._known))
 
-    def get(self, cluster_id: str) -> Cluster | None:
+    def get(self, cluster_id: str) -> api.Credentials | None:
         """The cluster that the operator calls so; None where there is none. Raises as `all`."""
-        return next((cluster for cluster in self.all() if cluster.id == cluster_id), None)
+        return next((cluster for cluster in self.all() if cluster.cluster == cluster_id), None)
 
-    def by_digits(self, digits: str) -> Cluster | None:
+    def by_digits(self, digits: str) -> api.Credentials | None:
         """The cluster that a volume's id names; None where there is none. Raises as `all`."""
-        return next((cluster for cluster in self.all() if ids.cluster_digits(cluster.id) == digits), None)
+        return next((cluster for cluster in self.all() if ids.cluster_digits(cluster.cluster) == digits), None)
 
     def _load(self) -> None:
         self._stamp = None
         files = _files(self._path)
-        known: dict[str, Cluster] = {}
+        known: dict[str, api.Credentials] = {}
         watched: list[Path] = [*files]
         for file in files:
             for entry in _entries(file):
                 cluster = _cluster(file, entry, watched)
-                same = next((old for old in known if ids.cluster_digits(old) == ids.cluster_digits(cluster.id)), None)
+                same = next(
+                    (old for old in known if ids.cluster_digits(old) == ids.cluster_digits(cluster.cluster)), None
+                )
                 if same is not None:
-                    raise _fault(file, f"clusterID {cluster.id!a} and {same!a} cannot be told apart in a volume's id")
-                known[cluster.id] = cluster
+                    raise _fault(
+                        file, f"clusterID {cluster.cluster!a} and {same!a} cannot be told apart in a volume's id"
+                    )
+                known[cluster.cluster] = cluster
         self._watched = tuple(watched)
         self._known = known
         self._stamp = _stamp((self._path, *watched))
@@ -132,7 +119,7 @@ def _entries(file: Path) -> Iterator[Mapping[str, object]]:
         yield entry
 
 
-def _cluster(file: Path, entry: Mapping[str, object], watched: list[Path]) -> Cluster:
+def _cluster(file: Path, entry: Mapping[str, object], watched: list[Path]) -> api.Credentials:
     cluster_id = entry.get("clusterID")
     if not isinstance(cluster_id, str) or not cluster_id:
         raise _fault(file, "an entry has no clusterID, which is a text")
@@ -146,8 +133,8 @@ def _cluster(file: Path, entry: Mapping[str, object], watched: list[Path]) -> Cl
     user = entry.get("user")
     if not isinstance(user, str) or not user:
         raise _fault(file, f"{where} has no user, which is a text")
-    return Cluster(
-        id=cluster_id,
+    return api.Credentials(
+        cluster=cluster_id,
         monitors=tuple(monitors),
         user=user.removeprefix("client."),
         key=_key(file, where, entry, watched),

@@ -346,6 +346,15 @@ class Images(Protocol):
     def unlock(self, item: str, *, cookie: str) -> None:
         """Give the lock back and leave no trace of it; nothing happens where it ran out or is somebody else's."""
 
+    def claim_note(self, item: str, text: str) -> str | None:
+        """Leave a note of that name where there is none, in one step; else the text of the one that is there."""
+
+    def read_note(self, item: str) -> str | None:
+        """The text of the note of that name; None where there is none."""
+
+    def drop_note(self, item: str) -> None:
+        """Remove the note of that name; nothing happens where there is none."""
+
 
 class Cluster(Protocol):
     """One connection to a cluster."""
