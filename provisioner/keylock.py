@@ -1,7 +1,9 @@
-"""At most one piece of work per key; who comes second is told what is running instead of waiting for it.
+"""At most one piece of work that changes a thing; who comes second is told what is running instead of waiting for it.
 
 CSI lets a caller repeat a call whose answer it did not wait for, and asks for ABORTED while the first is
 still being worked on (specification, "Concurrency"). Waiting would pile up the repetitions of a slow call.
+
+A key can be shared: several pieces of work may read one thing, say, restore from one snapshot, while nobody changes it.
 """
 
 import dataclasses
@@ -11,10 +13,14 @@ from collections.abc import Callable
 from provisioner import errors
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Holder:
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Hold:
+    """A key that is taken; given to `KeyLock.release`, once."""
+
+    key: str
     doing: str
     since: float
+    shared: bool
 
 
 class KeyLock:
@@ -22,22 +28,28 @@ class KeyLock:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._holders: dict[str, _Holder] = {}
+        self._holds: dict[str, list[Hold]] = {}
 
-    def acquire(self, key: str, *, doing: str) -> None:
-        """Take the key for what `doing` describes ("creating volume pvc-1").
+    def acquire(self, key: str, *, doing: str, shared: bool = False) -> Hold:
+        """Take the key for what `doing` describes ("creating volume pvc-1"), alone or with others who share it.
 
         Raises:
             errors.OperationPendingError: the key is taken; says by what, and for how many seconds.
         """
-        holder = self._holders.get(key)
-        if holder is not None:
-            seconds = self._clock() - holder.since
-            raise errors.OperationPendingError(
-                f"{holder.doing} is still running, since {seconds:.1f} s ago", remedy="call again later"
-            )
-        self._holders[key] = _Holder(doing, self._clock())
+        holds = self._holds.setdefault(key, [])
+        for other in holds:
+            if not (shared and other.shared):
+                raise errors.OperationPendingError(
+                    f"{other.doing} is still running, since {self._clock() - other.since:.1f} s ago",
+                    remedy="call again later",
+                )
+        hold = Hold(key, doing, self._clock(), shared)
+        holds.append(hold)
+        return hold
 
-    def release(self, key: str) -> None:
-        """Give the key back; it must have been acquired."""
-        del self._holders[key]
+    def release(self, hold: Hold) -> None:
+        """Give the key back."""
+        holds = self._holds[hold.key]
+        holds.remove(hold)
+        if not holds:
+            del self._holds[hold.key]

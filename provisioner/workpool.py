@@ -7,10 +7,11 @@ is dropped with its caller, so that the queue is never longer than the calls tha
 """
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import TypeVar
 
@@ -39,20 +40,25 @@ class WorkPool:
         _, answer = self._submit(self._reading, function)
         return await answer
 
-    async def mutate(self, key: str, function: Callable[[], _T], *, doing: str) -> _T:
+    async def mutate(self, key: str, function: Callable[[], _T], *, doing: str, reading: Sequence[str] = ()) -> _T:
         """Run `function`, which may change something, in a thread, holding `key` until it has really ended.
 
+        Args:
+            key: names what is changed.
+            function: the work.
+            doing: what it does, for the one who comes second and for the log.
+            reading: keys of what must not change meanwhile; others may read it at the same time.
+
         Raises:
-            errors.OperationPendingError: the key is taken by a call that has not ended.
+            errors.OperationPendingError: a key is taken by a call that has not ended.
         """
         self._refuse_when_closed()
-        self._locks.acquire(key, doing=doing)
-        try:
+        with contextlib.ExitStack() as taking:
+            for name, shared in ((key, False), *((other, True) for other in reading)):
+                taking.callback(self._locks.release, self._locks.acquire(name, doing=doing, shared=shared))
             work, answer = self._submit(self._mutating, function)
-        except BaseException:
-            self._locks.release(key)
-            raise
-        answer.add_done_callback(lambda _: self._locks.release(key))
+            holds = taking.pop_all()
+        answer.add_done_callback(lambda _: holds.close())
         try:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:

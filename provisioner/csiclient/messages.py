@@ -32,6 +32,10 @@ def create_volume(request: model.VolumeRequest) -> csi_pb2.CreateVolumeRequest:
     if request.accessibility != model.Accessibility():
         message.accessibility_requirements.requisite.extend(map(topology, request.accessibility.requisite))
         message.accessibility_requirements.preferred.extend(map(topology, request.accessibility.preferred))
+    if isinstance(request.source, model.SnapshotId):
+        message.volume_content_source.snapshot.snapshot_id = str(request.source)
+    elif request.source is not None:
+        message.volume_content_source.volume.volume_id = str(request.source)
     return message
 
 
@@ -60,6 +64,7 @@ def volume(message: csi_pb2.Volume) -> model.Volume:
         size=message.capacity_bytes,
         context=dict(message.volume_context),
         topologies=tuple(model.Topology.of(place.segments) for place in message.accessible_topology),
+        source=_source(message.content_source),
     )
 
 
@@ -94,6 +99,13 @@ def plugin_capabilities(message: csi_pb2.GetPluginCapabilitiesResponse) -> froze
 def controller_capabilities(message: csi_pb2.ControllerGetCapabilitiesResponse) -> frozenset[str]:
     """The names of what the Controller service offers."""
     return _names(_ControllerCalls, (item.rpc.type for item in message.capabilities))
+
+
+def _source(message: csi_pb2.VolumeContentSource) -> model.SnapshotId | model.VolumeId | None:
+    kind = message.WhichOneof("type")
+    if kind == "snapshot":
+        return model.SnapshotId(message.snapshot.snapshot_id)
+    return model.VolumeId(message.volume.volume_id) if kind == "volume" else None
 
 
 def _names(enum: descriptor.EnumDescriptor, numbers: Iterable[int]) -> frozenset[str]:

@@ -104,6 +104,7 @@ class FakeClient:
             size=request.size.required - self.shrink,
             context=self.context,
             topologies=(self.place,) if self.place else places,
+            source=request.source,
         )
         self.volumes[str(volume.id)] = volume
         await self._after("create_volume", fault, timeout)

@@ -68,6 +68,7 @@ def request(
     capabilities: tuple[model.Capability, ...] = (RWO,),
     parameters: dict[str, str] | None = None,
     accessibility: model.Accessibility | None = None,
+    source: model.SnapshotId | model.VolumeId | None = None,
 ) -> model.VolumeRequest:
     """A request for a small ReadWriteOnce volume, unless told otherwise."""
     return model.VolumeRequest(
@@ -76,4 +77,5 @@ def request(
         capabilities=capabilities,
         parameters=parameters or {},
         accessibility=accessibility or model.Accessibility(),
+        source=source,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,36 @@ async def test_create_without_sizes_or_places_leaves_both_out(stranger: Stranger
     (sent,) = stranger.requests
     assert not sent.HasField("capacity_range")
     assert not sent.HasField("accessibility_requirements")
+
+
+@pytest.mark.parametrize(
+    ("source", "sent"),
+    [
+        (
+            model.SnapshotId("snap-1"),
+            csi_pb2.VolumeContentSource(snapshot=csi_pb2.VolumeContentSource.SnapshotSource(snapshot_id="snap-1")),
+        ),
+        (
+            model.VolumeId("vol-1"),
+            csi_pb2.VolumeContentSource(volume=csi_pb2.VolumeContentSource.VolumeSource(volume_id="vol-1")),
+        ),
+    ],
+    ids=["snapshot", "volume"],
+)
+async def test_create_sends_the_source_and_reads_it_back(
+    stranger: Stranger,
+    client: csiclient.Client,
+    source: model.SnapshotId | model.VolumeId,
+    sent: csi_pb2.VolumeContentSource,
+) -> None:
+    stranger.answers["CreateVolume"] = csi_pb2.CreateVolumeResponse(
+        volume=csi_pb2.Volume(volume_id="v", content_source=sent)
+    )
+
+    made = await client.create_volume(dataclasses.replace(REQUEST, source=source), timeout=10)
+
+    assert stranger.requests[-1].volume_content_source == sent
+    assert made.source == source
 
 
 async def test_a_terse_answer_to_create_is_a_volume_of_unknown_size(

@@ -7,7 +7,7 @@ import pytest
 
 from provisioner import errors, keylock, model, volumes
 from tests.fakes import gate, memory_backend
-from tests.fakes.directory_pools import request
+from tests.fakes.directory_pools import RWO, request
 
 
 @contextlib.asynccontextmanager
@@ -170,12 +170,150 @@ async def test_an_error_frees_the_name() -> None:
 def test_a_key_that_is_released_can_be_taken_again() -> None:
     now = 0.0
     locks = keylock.KeyLock(clock=lambda: now)
-    locks.acquire("a", doing="making a")
+    first = locks.acquire("a", doing="making a")
     now = 2.5
     with pytest.raises(errors.OperationPendingError, match=r"making a is still running, since 2\.5 s ago"):
         locks.acquire("a", doing="making a again")
     locks.acquire("b", doing="making b")
-    locks.release("a")
+    locks.release(first)
     locks.acquire("a", doing="making a once more")
     with pytest.raises(errors.OperationPendingError, match="making b"):
         locks.acquire("b", doing="making b again")
+
+
+def test_a_key_is_shared_by_those_who_share_it_and_not_taken_alone_before_the_last_has_left() -> None:
+    locks = keylock.KeyLock(clock=lambda: 0.0)
+    first = locks.acquire("a", doing="copying a", shared=True)
+    second = locks.acquire("a", doing="copying a, too", shared=True)
+    locks.release(first)
+    with pytest.raises(errors.OperationPendingError, match="copying a, too"):
+        locks.acquire("a", doing="removing a")
+    locks.release(second)
+    locks.acquire("a", doing="removing a")
+    with pytest.raises(errors.OperationPendingError, match="removing a"):
+        locks.acquire("a", doing="copying a", shared=True)
+
+
+FULL = memory_backend.FULL
+
+
+async def _snapshot(service: volumes.VolumeService, source: model.VolumeId, name: str = "s") -> model.Snapshot:
+    return await service.create_snapshot(model.SnapshotRequest(name=name, source=source))
+
+
+async def test_a_source_is_not_deleted_while_it_is_copied() -> None:
+    backend, held = memory_backend.MemoryBackend(features=FULL), gate.Gate()
+    source = backend.create(request("source"))
+    snapshot = backend.create_snapshot(model.SnapshotRequest(name="s", source=source.id))
+    backend.on("create", held.wait)
+    async with _service(backend) as service:
+        copies = [
+            asyncio.create_task(service.create(request("clone", source=source.id))),
+            asyncio.create_task(service.create(request("restored", source=snapshot.id))),
+        ]
+        await held.reached()
+        with pytest.raises(errors.OperationPendingError, match="creating volume clone"):
+            await service.delete(source.id)
+        with pytest.raises(errors.OperationPendingError, match="creating volume restored"):
+            await service.delete_snapshot(snapshot.id)
+        held.open()
+        await asyncio.gather(*copies)
+        await service.delete(source.id)
+        await service.delete_snapshot(snapshot.id)
+
+
+async def test_a_source_is_not_copied_while_it_is_deleted() -> None:
+    backend, held = memory_backend.MemoryBackend(features=FULL), gate.Gate()
+    source = backend.create(request("source"))
+    backend.on("delete", held.wait)
+    async with _service(backend) as service:
+        deleting = asyncio.create_task(service.delete(source.id))
+        await held.reached()
+        with pytest.raises(errors.OperationPendingError, match="deleting volume"):
+            await service.create(request("clone", source=source.id))
+        with pytest.raises(errors.OperationPendingError, match="deleting volume"):
+            await _snapshot(service, source.id)
+        held.open()
+        await deleting
+        with pytest.raises(errors.VolumeNotFoundError):
+            await service.create(request("clone", source=source.id))
+
+
+async def test_a_refused_copy_leaves_its_name_free() -> None:
+    backend, held = memory_backend.MemoryBackend(features=FULL), gate.Gate()
+    source = backend.create(request("source"))
+    backend.on("delete", held.wait)
+    async with _service(backend) as service:
+        deleting = asyncio.create_task(service.delete(source.id))
+        await held.reached()
+        with pytest.raises(errors.OperationPendingError):
+            await service.create(request("clone", source=source.id))
+        assert (await service.create(request("clone"))).source is None
+        held.open()
+        await deleting
+
+
+async def test_one_source_is_copied_several_times_at_once() -> None:
+    backend, held = memory_backend.MemoryBackend(features=FULL), gate.Gate()
+    source = backend.create(request("source"))
+    backend.on("create_snapshot", held.wait)
+    async with _service(backend) as service:
+        slow = asyncio.create_task(_snapshot(service, source.id, "slow"))
+        await held.reached()
+        backend.mend("create_snapshot")
+        first = await _snapshot(service, source.id, "quick")
+        restored = [service.create(request(f"restored-{number}", source=first.id)) for number in range(3)]
+        assert len({volume.id for volume in await asyncio.gather(*restored)}) == 3
+        held.open()
+        assert (await slow).source == source.id
+
+
+async def test_a_second_call_for_a_snapshot_is_told_what_runs() -> None:
+    backend, held = memory_backend.MemoryBackend(features=FULL), gate.Gate()
+    source = backend.create(request("source"))
+    backend.on("create_snapshot", held.wait)
+    async with _service(backend) as service:
+        first = asyncio.create_task(_snapshot(service, source.id))
+        await held.reached()
+        with pytest.raises(errors.OperationPendingError, match=r"taking snapshot s of volume .* since \d+\.\d s ago"):
+            await _snapshot(service, source.id)
+        held.open()
+        taken = await first
+        assert await _snapshot(service, source.id) == taken
+
+
+async def test_calls_that_change_one_volume_are_one_at_a_time() -> None:
+    backend, held = memory_backend.MemoryBackend(features=FULL), gate.Gate()
+    made = backend.create(request())
+    backend.on("expand", held.wait)
+    async with _service(backend) as service:
+        growing = asyncio.create_task(service.expand(made.id, model.SizeRange(2 * model.MIB)))
+        await held.reached()
+        for other in (
+            service.expand(made.id, model.SizeRange(3 * model.MIB)),
+            service.publish(made.id, "node-1", RWO, read_only=False),
+            service.unpublish(made.id, "node-1"),
+            service.delete(made.id),
+            _snapshot(service, made.id),
+        ):
+            with pytest.raises(errors.OperationPendingError, match=f"expanding volume {made.id}"):
+                await other
+        held.open()
+        assert (await growing).size == 2 * model.MIB
+
+
+async def test_what_the_backend_does_not_offer_is_refused() -> None:
+    volume_id, snapshot_id = model.VolumeId("v"), model.SnapshotId("s")
+    async with _service(memory_backend.MemoryBackend()) as service:
+        for call in (
+            service.expand(volume_id, model.SizeRange(1)),
+            _snapshot(service, volume_id),
+            service.delete_snapshot(snapshot_id),
+            service.get_snapshot(snapshot_id),
+            service.list_snapshots(source=None, after=None, limit=1),
+            service.publish(volume_id, "node-1", RWO, read_only=False),
+            service.unpublish(volume_id, "node-1"),
+            service.condition(volume_id),
+        ):
+            with pytest.raises(errors.UnsupportedError):
+                await call
