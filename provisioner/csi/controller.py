@@ -4,29 +4,31 @@ Errors are raised as they are; `interceptors` turns them into a status. What is 
 and the generated base answers UNIMPLEMENTED.
 """
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from grpc import aio
 
-from provisioner import errors, volumes
-from provisioner.csi import replies, requests
-from provisioner.generated import csi_pb2, csi_pb2_grpc
+from provisioner import errors, model, volumes
+from provisioner.csi import capabilities, paging, replies, requests, snapshots
+from provisioner.generated import csi_pb2
 
 _Context = aio.ServicerContext[Any, Any]
 
 
-class Controller(csi_pb2_grpc.ControllerServicer):
-    """Makes, removes, lists and describes volumes by way of `volumes.VolumeService`."""
+class Controller(snapshots.SnapshotCalls):
+    """Makes, removes, lists, grows, publishes and describes volumes by way of `volumes.VolumeService`."""
 
     def __init__(self, service: volumes.VolumeService) -> None:
-        self._volumes = service
-        self._capabilities = replies.controller_capabilities(service.features)
+        super().__init__(service)
+        self._capabilities = capabilities.controller(service.features)
 
     async def CreateVolume(
         self, request: csi_pb2.CreateVolumeRequest, context: _Context
     ) -> csi_pb2.CreateVolumeResponse:
         """Serve CreateVolume."""
-        made = await self._volumes.create(requests.create_volume(request))
+        made = await self._volumes.create(requests.create_volume(request, self._features))
         return csi_pb2.CreateVolumeResponse(volume=replies.volume(made))
 
     async def DeleteVolume(
@@ -50,12 +52,12 @@ class Controller(csi_pb2_grpc.ControllerServicer):
         """Serve ListVolumes; asks for one volume more than the page has, to know whether another page follows."""
         page = requests.list_volumes(request)
         found = await self._volumes.list(after=page.after, limit=page.limit + 1)
-        return replies.volume_page(found, page.limit)
+        entries = await self._with_conditions(found[: page.limit])
+        return replies.volume_page(entries, paging.next_token([volume.id for volume in found], page.limit))
 
     async def GetCapacity(self, request: csi_pb2.GetCapacityRequest, context: _Context) -> csi_pb2.GetCapacityResponse:
         """Serve GetCapacity."""
-        if not self._volumes.features.capacity:
-            raise errors.UnsupportedError("this storage does not know how much room it has")
+        capabilities.need(self._features.capacity, "knowledge of how much room it has")
         asked = requests.get_capacity(request)
         return replies.capacity(
             await self._volumes.capacity(
@@ -68,12 +70,56 @@ class Controller(csi_pb2_grpc.ControllerServicer):
     ) -> csi_pb2.ControllerGetVolumeResponse:
         """Serve ControllerGetVolume."""
         found = await self._volumes.get(requests.volume_id(request))
-        return csi_pb2.ControllerGetVolumeResponse(
-            volume=replies.volume(found), status=csi_pb2.ControllerGetVolumeResponse.VolumeStatus()
+        state = await self._volumes.condition(found.id) if self._features.condition else None
+        return replies.one_volume(found, state)
+
+    async def ControllerExpandVolume(
+        self, request: csi_pb2.ControllerExpandVolumeRequest, context: _Context
+    ) -> csi_pb2.ControllerExpandVolumeResponse:
+        """Serve ControllerExpandVolume. A device has to show its new size on its node, raw or with a filesystem."""
+        capabilities.need(self._features.expansion, "growing volumes")
+        asked = requests.expand_volume(request)
+        grown = await self._volumes.expand(asked.volume_id, asked.size)
+        return csi_pb2.ControllerExpandVolumeResponse(
+            capacity_bytes=grown.size, node_expansion_required=self._features.devices
         )
+
+    async def ControllerPublishVolume(
+        self, request: csi_pb2.ControllerPublishVolumeRequest, context: _Context
+    ) -> csi_pb2.ControllerPublishVolumeResponse:
+        """Serve ControllerPublishVolume."""
+        capabilities.need(self._features.publication, "publication to nodes")
+        asked = requests.publish_volume(request)
+        return csi_pb2.ControllerPublishVolumeResponse(
+            publish_context=await self._volumes.publish(
+                asked.volume_id, asked.node, asked.capability, read_only=asked.read_only
+            )
+        )
+
+    async def ControllerUnpublishVolume(
+        self, request: csi_pb2.ControllerUnpublishVolumeRequest, context: _Context
+    ) -> csi_pb2.ControllerUnpublishVolumeResponse:
+        """Serve ControllerUnpublishVolume."""
+        capabilities.need(self._features.publication, "publication to nodes")
+        volume_id, node = requests.unpublish_volume(request)
+        await self._volumes.unpublish(volume_id, node)
+        return csi_pb2.ControllerUnpublishVolumeResponse()
 
     async def ControllerGetCapabilities(
         self, request: csi_pb2.ControllerGetCapabilitiesRequest, context: _Context
     ) -> csi_pb2.ControllerGetCapabilitiesResponse:
         """Serve ControllerGetCapabilities."""
         return self._capabilities
+
+    async def _with_conditions(self, found: Sequence[model.Volume]) -> Sequence[replies.Entry]:
+        """The volumes with their conditions (CSI: a must where VOLUME_CONDITION is announced), without those gone."""
+        if not self._features.condition:
+            return [(volume, None) for volume in found]
+        states = await asyncio.gather(*(self._condition(volume.id) for volume in found))
+        return [(volume, state) for volume, state in zip(found, states, strict=True) if state is not None]
+
+    async def _condition(self, volume_id: model.VolumeId) -> model.Condition | None:
+        try:
+            return await self._volumes.condition(volume_id)
+        except errors.VolumeNotFoundError:
+            return None

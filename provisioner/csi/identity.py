@@ -9,7 +9,7 @@ from grpc import aio
 
 from provisioner import errors
 from provisioner.backends import base
-from provisioner.csi import replies
+from provisioner.csi import capabilities
 from provisioner.generated import csi_pb2, csi_pb2_grpc
 
 
@@ -36,7 +36,7 @@ class Identity(csi_pb2_grpc.IdentityServicer):
         probe_timeout: float = 2.0,
     ) -> None:
         self._info = csi_pb2.GetPluginInfoResponse(name=name, vendor_version=version)
-        self._capabilities = replies.plugin_capabilities(features, controller=controller)
+        self._capabilities = capabilities.plugin(features, controller=controller)
         self._probe = probe
         self._probe_timeout = probe_timeout
 

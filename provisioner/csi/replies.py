@@ -5,68 +5,71 @@ from collections.abc import Iterable, Sequence
 from google.protobuf import wrappers_pb2
 
 from provisioner import model
-from provisioner.backends import base
 from provisioner.csi import paging
 from provisioner.generated import csi_pb2
 
-_Plugin = csi_pb2.PluginCapability
-_Controller = csi_pb2.ControllerServiceCapability
-_Node = csi_pb2.NodeServiceCapability
 _Usage = csi_pb2.VolumeUsage
 
-
-def plugin_capabilities(features: base.Features, *, controller: bool) -> csi_pb2.GetPluginCapabilitiesResponse:
-    """What the plugin as a whole offers."""
-    offered = {
-        _Plugin.Service.CONTROLLER_SERVICE: controller,
-        _Plugin.Service.VOLUME_ACCESSIBILITY_CONSTRAINTS: features.topology,
-    }
-    return csi_pb2.GetPluginCapabilitiesResponse(
-        capabilities=[_Plugin(service=_Plugin.Service(type=kind)) for kind, yes in offered.items() if yes]
-    )
-
-
-def controller_capabilities(features: base.Features) -> csi_pb2.ControllerGetCapabilitiesResponse:
-    """What the Controller service offers."""
-    offered = {
-        _Controller.RPC.CREATE_DELETE_VOLUME: True,
-        _Controller.RPC.LIST_VOLUMES: True,
-        _Controller.RPC.GET_VOLUME: True,
-        _Controller.RPC.GET_CAPACITY: features.capacity,
-        _Controller.RPC.SINGLE_NODE_MULTI_WRITER: features.single_node_multi_writer,
-    }
-    return csi_pb2.ControllerGetCapabilitiesResponse(
-        capabilities=[_Controller(rpc=_Controller.RPC(type=kind)) for kind, yes in offered.items() if yes]
-    )
-
-
-def node_capabilities(features: base.Features) -> csi_pb2.NodeGetCapabilitiesResponse:
-    """What the Node service offers."""
-    offered = {
-        _Node.RPC.GET_VOLUME_STATS: True,
-        _Node.RPC.SINGLE_NODE_MULTI_WRITER: features.single_node_multi_writer,
-    }
-    return csi_pb2.NodeGetCapabilitiesResponse(
-        capabilities=[_Node(rpc=_Node.RPC(type=kind)) for kind, yes in offered.items() if yes]
-    )
+Entry = tuple[model.Volume, model.Condition | None]
+"""A volume of a listing, and its condition where it is known."""
 
 
 def volume(found: model.Volume) -> csi_pb2.Volume:
-    """One volume; none of ours is a copy, so it has no content source."""
+    """One volume."""
     return csi_pb2.Volume(
         volume_id=str(found.id),
         capacity_bytes=found.size,
         volume_context=found.context,
+        content_source=None if found.source is None else _source(found.source),
         accessible_topology=map(topology, found.topologies),
     )
 
 
-def volume_page(found: Sequence[model.Volume], limit: int) -> csi_pb2.ListVolumesResponse:
-    """At most `limit` of the volumes found, and a token where there are more."""
-    page = found[:limit]
+def volume_page(page: Iterable[Entry], next_token: str) -> csi_pb2.ListVolumesResponse:
+    """One page of volumes."""
     return csi_pb2.ListVolumesResponse(
-        entries=[csi_pb2.ListVolumesResponse.Entry(volume=volume(item)) for item in page],
-        next_token=paging.token(page[-1].id) if len(found) > limit else "",
+        entries=[
+            csi_pb2.ListVolumesResponse.Entry(
+                volume=volume(found),
+                status=(
+                    None
+                    if state is None
+                    else csi_pb2.ListVolumesResponse.VolumeStatus(volume_condition=condition(state))
+                ),
+            )
+            for found, state in page
+        ],
+        next_token=next_token,
+    )
+
+
+def one_volume(found: model.Volume, state: model.Condition | None) -> csi_pb2.ControllerGetVolumeResponse:
+    """One volume and, where it is known, its condition."""
+    return csi_pb2.ControllerGetVolumeResponse(
+        volume=volume(found),
+        status=csi_pb2.ControllerGetVolumeResponse.VolumeStatus(
+            volume_condition=None if state is None else condition(state)
+        ),
+    )
+
+
+def snapshot(found: model.Snapshot) -> csi_pb2.Snapshot:
+    """One snapshot."""
+    message = csi_pb2.Snapshot(
+        snapshot_id=str(found.id),
+        source_volume_id=str(found.source),
+        size_bytes=found.size,
+        ready_to_use=found.ready,
+    )
+    message.creation_time.FromDatetime(found.created)
+    return message
+
+
+def snapshot_page(found: Sequence[model.Snapshot], limit: int) -> csi_pb2.ListSnapshotsResponse:
+    """At most `limit` of the snapshots found, and a token where there are more."""
+    return csi_pb2.ListSnapshotsResponse(
+        entries=[csi_pb2.ListSnapshotsResponse.Entry(snapshot=snapshot(item)) for item in found[:limit]],
+        next_token=paging.next_token([item.id for item in found], limit),
     )
 
 
@@ -97,14 +100,28 @@ def node_info(node_id: str, place: model.Topology | None) -> csi_pb2.NodeGetInfo
     return csi_pb2.NodeGetInfoResponse(node_id=node_id, accessible_topology=None if place is None else topology(place))
 
 
-def usage(used: model.Usage) -> csi_pb2.NodeGetVolumeStatsResponse:
-    """How full a volume is; inodes are told only where they are limited."""
-    return csi_pb2.NodeGetVolumeStatsResponse(usage=_usages(used))
+def stats(used: model.Usage, state: model.Condition | None) -> csi_pb2.NodeGetVolumeStatsResponse:
+    """How full a volume is, and its condition where it is known; inodes are told only where they are limited."""
+    return csi_pb2.NodeGetVolumeStatsResponse(
+        usage=_usages(used), volume_condition=None if state is None else condition(state)
+    )
+
+
+def condition(state: model.Condition) -> csi_pb2.VolumeCondition:
+    """Whether something is wrong with a volume."""
+    return csi_pb2.VolumeCondition(abnormal=state.abnormal, message=state.message)
 
 
 def topology(place: model.Topology) -> csi_pb2.Topology:
     """One topology segment."""
     return csi_pb2.Topology(segments=dict(place.segments))
+
+
+def _source(source: model.SnapshotId | model.VolumeId) -> csi_pb2.VolumeContentSource:
+    if isinstance(source, model.SnapshotId):
+        kind = csi_pb2.VolumeContentSource.SnapshotSource(snapshot_id=str(source))
+        return csi_pb2.VolumeContentSource(snapshot=kind)
+    return csi_pb2.VolumeContentSource(volume=csi_pb2.VolumeContentSource.VolumeSource(volume_id=str(source)))
 
 
 def _usages(used: model.Usage) -> Iterable[csi_pb2.VolumeUsage]:

@@ -22,8 +22,13 @@ _MAX_MESSAGE = 2048
 _CODES: tuple[tuple[type[errors.ProvisionerError], grpc.StatusCode], ...] = (
     (errors.InvalidRequestError, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.VolumeNotFoundError, grpc.StatusCode.NOT_FOUND),
+    (errors.SnapshotNotFoundError, grpc.StatusCode.NOT_FOUND),
+    (errors.NodeNotFoundError, grpc.StatusCode.NOT_FOUND),
     (errors.VolumeExistsError, grpc.StatusCode.ALREADY_EXISTS),
+    (errors.SnapshotExistsError, grpc.StatusCode.ALREADY_EXISTS),
     (errors.VolumeInUseError, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.SnapshotInUseError, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.NotReadyError, grpc.StatusCode.FAILED_PRECONDITION),
     (errors.SizeOutOfRangeError, grpc.StatusCode.OUT_OF_RANGE),
     (errors.InsufficientCapacityError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (errors.OperationPendingError, grpc.StatusCode.ABORTED),
@@ -37,8 +42,16 @@ _CHANGING = frozenset(
     {
         "/csi.v1.Controller/CreateVolume",
         "/csi.v1.Controller/DeleteVolume",
+        "/csi.v1.Controller/ControllerExpandVolume",
+        "/csi.v1.Controller/ControllerPublishVolume",
+        "/csi.v1.Controller/ControllerUnpublishVolume",
+        "/csi.v1.Controller/CreateSnapshot",
+        "/csi.v1.Controller/DeleteSnapshot",
+        "/csi.v1.Node/NodeStageVolume",
+        "/csi.v1.Node/NodeUnstageVolume",
         "/csi.v1.Node/NodePublishVolume",
         "/csi.v1.Node/NodeUnpublishVolume",
+        "/csi.v1.Node/NodeExpandVolume",
     }
 )
 _PROBE = "/csi.v1.Identity/Probe"

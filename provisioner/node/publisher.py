@@ -14,25 +14,10 @@ from pathlib import Path
 
 from provisioner import errors, linux, model
 from provisioner.backends import base
-from provisioner.node import mountinfo, mounts
+from provisioner.node import mountinfo, mounts, requests
 
 _READ_ONLY_MODES = frozenset({model.AccessMode.SINGLE_NODE_READER_ONLY, model.AccessMode.MULTI_NODE_READER_ONLY})
 _TARGET_MODE = 0o750
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class PublishRequest:
-    """What NodePublishVolume asks for.
-
-    Attributes:
-        target: absolute; its parent exists (CSI: the orchestrator makes the parent, the driver the target).
-        read_only: asked for by the Pod; a reader's access mode makes the mount read-only all the same.
-    """
-
-    volume_id: model.VolumeId
-    target: Path
-    capability: model.Capability
-    read_only: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,7 +58,7 @@ class Publisher:
         self._steps = steps
         self._can_clone = can_clone
 
-    def publish(self, request: PublishRequest) -> None:
+    def publish(self, request: requests.PublishRequest) -> None:
         """Make the volume appear at the target path. Idempotent.
 
         Raises:
@@ -139,7 +124,7 @@ class Publisher:
                 raise errors.VolumeNotFoundError(f"volume {volume_id} is not published at {volume_path}")
         return self._backend.usage(volume_id)
 
-    def _publish(self, request: PublishRequest, source: int, target: _Target, options: frozenset[str]) -> None:
+    def _publish(self, request: requests.PublishRequest, source: int, target: _Target, options: frozenset[str]) -> None:
         wanted = mounts.effective_options(mountinfo.mount_of(source).options, options)
         existing = target.mount()
         if existing is not None:
@@ -171,7 +156,12 @@ class Publisher:
             os.close(fd)
 
     def _settle_existing(
-        self, request: PublishRequest, source: int, target: _Target, existing: mountinfo.Mount, wanted: frozenset[str]
+        self,
+        request: requests.PublishRequest,
+        source: int,
+        target: _Target,
+        existing: mountinfo.Mount,
+        wanted: frozenset[str],
     ) -> None:
         if not os.path.samestat(os.fstat(source), os.fstat(target.fd)):
             raise errors.VolumeExistsError(
@@ -191,7 +181,7 @@ class Publisher:
             remedy="unpublish it first",
         )
 
-    def _confirm(self, request: PublishRequest, source: int, target: _Target) -> None:
+    def _confirm(self, request: requests.PublishRequest, source: int, target: _Target) -> None:
         """Take the mount back where the volume was deleted while it was being mounted."""
         try:
             with self._source(request.volume_id) as again:
@@ -203,7 +193,7 @@ class Publisher:
             raise
 
 
-def _refuse_second_target(request: PublishRequest, source: int) -> None:
+def _refuse_second_target(request: requests.PublishRequest, source: int) -> None:
     for other in mountinfo.mounts_of(source):
         raise errors.VolumeInUseError(
             f"volume {request.volume_id} is ReadWriteOncePod and published at {other.mount_point} already",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from provisioner import model, workpool
 from provisioner.backends import base
-from provisioner.node import publisher
+from provisioner.node import publisher, requests
 
 
 class NodeService:
@@ -20,7 +20,7 @@ class NodeService:
         self._publisher = publisher.Publisher(backend)
         self._pool = workpool.WorkPool(name="node", mutating=workers)
 
-    async def publish(self, request: publisher.PublishRequest) -> None:
+    async def publish(self, request: requests.PublishRequest) -> None:
         """Make the volume appear at the target path, as `Publisher.publish`.
 
         Raises:

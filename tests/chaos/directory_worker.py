@@ -13,7 +13,7 @@ from pathlib import Path
 
 from provisioner import errors, metrics, model
 from provisioner.backends.directory import backend, config
-from provisioner.node import publisher
+from provisioner.node import publisher, requests
 
 RWO = model.Capability(access_mode=model.AccessMode.SINGLE_NODE_WRITER)
 
@@ -65,7 +65,7 @@ def main(pool: str, steps: str, work: str, *words: str) -> None:
         made.purge_expired()
     elif work == "publish":
         node.publish(
-            publisher.PublishRequest(
+            requests.PublishRequest(
                 volume_id=model.VolumeId(words[0]), target=Path(words[1]), capability=RWO, read_only=True
             )
         )

@@ -16,7 +16,7 @@ import pytest
 
 from provisioner import metrics, model
 from provisioner.backends.directory import backend, config
-from provisioner.node import mountinfo, publisher
+from provisioner.node import mountinfo, publisher, requests
 from tests.fakes import mounts
 from tests.fakes.directory_pools import RWO, request
 
@@ -171,7 +171,7 @@ def test_a_killed_publish_is_never_writable_where_it_should_not_be_and_can_be_re
     pool: Pool, tmp_path: Path
 ) -> None:
     made, target = pool.backend.create(request()), tmp_path / "pod"
-    asked = publisher.PublishRequest(volume_id=made.id, target=target, capability=RWO, read_only=True)
+    asked = requests.PublishRequest(volume_id=made.id, target=target, capability=RWO, read_only=True)
     for steps in (1, 2):
         code, said = pool.work(steps, "publish", made.id.value, target)
         assert code == -signal.SIGKILL
@@ -187,7 +187,7 @@ def test_a_killed_publish_is_never_writable_where_it_should_not_be_and_can_be_re
 def test_a_killed_unpublish_is_finished_by_its_repetition(pool: Pool, tmp_path: Path) -> None:
     made, target = pool.backend.create(request()), tmp_path / "pod"
     node = publisher.Publisher(pool.backend)
-    node.publish(publisher.PublishRequest(volume_id=made.id, target=target, capability=RWO))
+    node.publish(requests.PublishRequest(volume_id=made.id, target=target, capability=RWO))
     (target / "file").touch()
     code, said = pool.work(1, "unpublish", made.id.value, target)
     assert (code, said) == (-signal.SIGKILL, ["unpublish.unmounted"])

@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
+import grpc
 import pytest
 from grpc import aio
 
@@ -34,6 +35,15 @@ class Driver:
 @pytest.fixture
 async def driver(tmp_path: Path) -> AsyncIterator[Driver]:
     async with serving(tmp_path, memory_backend.MemoryBackend(topology=HERE)) as running:
+        yield running
+
+
+@pytest.fixture
+async def full(tmp_path: Path) -> AsyncIterator[Driver]:
+    """A driver whose backend offers everything, with volumes that are staged as devices."""
+    features = dataclasses.replace(memory_backend.FULL, devices=True)
+    backend = memory_backend.MemoryBackend(features=features, nodes=frozenset({"node-1", "node-2"}))
+    async with serving(tmp_path, backend) as running:
         yield running
 
 
@@ -71,3 +81,10 @@ async def serving(tmp_path: Path, backend: memory_backend.MemoryBackend) -> Asyn
         )
     await listening.stop(1)
     await service.close()
+
+
+async def refusal(call: Awaitable[object]) -> grpc.StatusCode:
+    """The code that the call is refused with."""
+    with pytest.raises(aio.AioRpcError) as refused:
+        await call
+    return refused.value.code()

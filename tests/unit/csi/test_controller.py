@@ -1,5 +1,6 @@
 """The Controller service over a real socket."""
 
+import dataclasses
 from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 
@@ -203,9 +204,16 @@ async def test_a_backend_that_cannot_count_neither_announces_nor_serves_capacity
 async def test_a_call_that_is_not_announced_is_unimplemented(driver: conftest.Driver) -> None:
     calls: list[Awaitable[object]] = [
         driver.controller.CreateSnapshot(csi_pb2.CreateSnapshotRequest()),
+        driver.controller.DeleteSnapshot(csi_pb2.DeleteSnapshotRequest()),
+        driver.controller.GetSnapshot(csi_pb2.GetSnapshotRequest()),
+        driver.controller.ListSnapshots(csi_pb2.ListSnapshotsRequest()),
         driver.controller.ControllerExpandVolume(csi_pb2.ControllerExpandVolumeRequest()),
         driver.controller.ControllerPublishVolume(csi_pb2.ControllerPublishVolumeRequest()),
+        driver.controller.ControllerUnpublishVolume(csi_pb2.ControllerUnpublishVolumeRequest()),
+        driver.controller.ControllerModifyVolume(csi_pb2.ControllerModifyVolumeRequest()),
         driver.node.NodeStageVolume(csi_pb2.NodeStageVolumeRequest()),
+        driver.node.NodeUnstageVolume(csi_pb2.NodeUnstageVolumeRequest()),
+        driver.node.NodeExpandVolume(csi_pb2.NodeExpandVolumeRequest()),
     ]
     codes = []
     for call in calls:
@@ -213,7 +221,115 @@ async def test_a_call_that_is_not_announced_is_unimplemented(driver: conftest.Dr
             await call
         codes.append(refused.value.code())
 
-    assert codes == [grpc.StatusCode.UNIMPLEMENTED] * 4
+    assert set(codes) == {grpc.StatusCode.UNIMPLEMENTED}
+
+
+async def test_a_backend_that_offers_everything_announces_it(full: conftest.Driver) -> None:
+    reply = await full.controller.ControllerGetCapabilities(csi_pb2.ControllerGetCapabilitiesRequest())
+
+    names = csi_pb2.ControllerServiceCapability.RPC.Type
+    assert {names.Name(item.rpc.type) for item in reply.capabilities} == {
+        "CREATE_DELETE_VOLUME",
+        "LIST_VOLUMES",
+        "GET_VOLUME",
+        "GET_CAPACITY",
+        "EXPAND_VOLUME",
+        "CREATE_DELETE_SNAPSHOT",
+        "LIST_SNAPSHOTS",
+        "GET_SNAPSHOT",
+        "CLONE_VOLUME",
+        "PUBLISH_UNPUBLISH_VOLUME",
+        "PUBLISH_READONLY",
+        "VOLUME_CONDITION",
+        "SINGLE_NODE_MULTI_WRITER",
+    }
+
+
+@pytest.mark.parametrize(("devices", "on_the_node"), [(True, True), (False, False)])
+async def test_an_expanded_volume_grows_on_its_node_too_where_it_is_a_device(
+    tmp_path: Path, devices: bool, on_the_node: bool
+) -> None:
+    features = dataclasses.replace(memory_backend.FULL, devices=devices)
+    async with conftest.serving(tmp_path, memory_backend.MemoryBackend(features=features)) as driver:
+        volume_id = await _made(driver)
+        reply = await driver.controller.ControllerExpandVolume(csi_messages.expand(volume_id, size=3 << 20))
+
+    assert (reply.capacity_bytes, reply.node_expansion_required) == (3 << 20, on_the_node)
+
+
+async def test_an_expansion_to_less_leaves_the_volume_as_it_is(full: conftest.Driver) -> None:
+    volume_id = await _made(full)
+
+    reply = await full.controller.ControllerExpandVolume(csi_messages.expand(volume_id, size=1))
+
+    assert reply.capacity_bytes == 1 << 20
+
+
+async def test_an_expansion_that_cannot_be_is_out_of_range(full: conftest.Driver) -> None:
+    volume_id = await _made(full)
+    shrinking = csi_pb2.ControllerExpandVolumeRequest(
+        volume_id=volume_id, capacity_range=csi_pb2.CapacityRange(limit_bytes=5)
+    )
+
+    assert await conftest.refusal(full.controller.ControllerExpandVolume(shrinking)) is grpc.StatusCode.OUT_OF_RANGE
+    vast = csi_messages.expand(volume_id, size=1 << 62)
+    assert await conftest.refusal(full.controller.ControllerExpandVolume(vast)) is grpc.StatusCode.OUT_OF_RANGE
+
+
+async def test_a_volume_is_given_to_a_node_and_taken_back_also_twice(full: conftest.Driver) -> None:
+    volume_id = await _made(full)
+
+    for _ in range(2):
+        reply = await full.controller.ControllerPublishVolume(csi_messages.attach(volume_id, "node-1"))
+        assert dict(reply.publish_context) == {"node": "node-1"}
+    for _ in range(2):
+        await full.controller.ControllerUnpublishVolume(
+            csi_pb2.ControllerUnpublishVolumeRequest(volume_id=volume_id, node_id="node-1")
+        )
+
+    assert (await full.controller.ControllerPublishVolume(csi_messages.attach(volume_id, "node-2"))).publish_context
+
+
+async def test_a_publication_that_cannot_be_has_the_code_that_the_attacher_acts_on(full: conftest.Driver) -> None:
+    volume_id = await _made(full)
+    await full.controller.ControllerPublishVolume(csi_messages.attach(volume_id, "node-1"))
+    read_only = csi_messages.attach(volume_id, "node-1")
+    read_only.readonly = True
+    publish = full.controller.ControllerPublishVolume
+
+    assert await conftest.refusal(publish(read_only)) is grpc.StatusCode.ALREADY_EXISTS
+    assert (
+        await conftest.refusal(publish(csi_messages.attach(volume_id, "node-2"))) is grpc.StatusCode.FAILED_PRECONDITION
+    )
+    assert await conftest.refusal(publish(csi_messages.attach(volume_id, "node-9"))) is grpc.StatusCode.NOT_FOUND
+    assert await conftest.refusal(publish(csi_messages.attach("no-such-volume"))) is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_volume_in_bad_condition_says_so_where_it_is_described_and_listed(full: conftest.Driver) -> None:
+    volume_id, other = await _made(full, "pvc-1"), await _made(full, "pvc-2")
+    full.backend.ill[model.VolumeId(volume_id)] = model.Condition(abnormal=True, message="its watcher was lost")
+
+    described = await full.controller.ControllerGetVolume(csi_pb2.ControllerGetVolumeRequest(volume_id=volume_id))
+    listed = await full.controller.ListVolumes(csi_pb2.ListVolumesRequest())
+
+    assert described.status.volume_condition == csi_pb2.VolumeCondition(abnormal=True, message="its watcher was lost")
+    assert {entry.volume.volume_id: entry.status.volume_condition.abnormal for entry in listed.entries} == {
+        volume_id: True,
+        other: False,
+    }
+    assert all(entry.status.HasField("volume_condition") for entry in listed.entries)
+
+
+async def test_a_volume_that_goes_while_it_is_listed_is_left_out_and_the_listing_goes_on(full: conftest.Driver) -> None:
+    for number in range(3):
+        await _made(full, f"pvc-{number}")
+    gone, stays = [volume.id for volume in full.backend.list(after=None, limit=2)]
+    full.backend.on("condition", lambda: full.backend.delete(gone))
+
+    page = await full.controller.ListVolumes(csi_pb2.ListVolumesRequest(max_entries=2))
+
+    assert [entry.volume.volume_id for entry in page.entries] == [str(stays)]
+    assert page.next_token
 
 
 async def test_a_full_pool_is_resource_exhausted_with_the_backends_own_words(driver: conftest.Driver) -> None:
@@ -237,3 +353,9 @@ async def _ids(driver: conftest.Driver, *, page: int = 0) -> AsyncIterator[str]:
         token = reply.next_token
         if not token:
             return
+
+
+async def _made(
+    driver: conftest.Driver, name: str = "pvc-1", *, source: csi_pb2.VolumeContentSource | None = None
+) -> str:
+    return (await driver.controller.CreateVolume(csi_messages.create(name, source=source))).volume.volume_id

@@ -6,7 +6,7 @@ from grpc import aio
 
 from provisioner import errors
 from provisioner.backends import base
-from provisioner.csi import replies
+from provisioner.csi import capabilities
 from provisioner.generated import csi_pb2
 from tests.fakes import gate
 from tests.unit.csi import conftest
@@ -30,7 +30,15 @@ async def test_the_plugin_offers_a_controller_and_says_that_places_matter(driver
 
 
 def test_a_node_process_with_a_shared_pool_offers_neither() -> None:
-    assert not replies.plugin_capabilities(base.Features(), controller=False).capabilities
+    assert not capabilities.plugin(base.Features(), controller=False).capabilities
+
+
+def test_a_backend_whose_volumes_grow_says_that_they_do_in_use() -> None:
+    reply = capabilities.plugin(base.Features(expansion=True), controller=False)
+
+    assert [item.volume_expansion.type for item in reply.capabilities] == [
+        csi_pb2.PluginCapability.VolumeExpansion.ONLINE
+    ]
 
 
 async def test_a_probe_of_working_storage_is_ready(driver: conftest.Driver) -> None:

@@ -8,7 +8,7 @@ from grpc import aio
 
 from provisioner import errors, model
 from provisioner.generated import csi_pb2
-from provisioner.node import publisher
+from provisioner.node import requests
 from tests.fakes import csi_messages
 from tests.unit.csi import conftest
 
@@ -19,7 +19,7 @@ async def test_publish_asks_for_the_volume_at_the_target(driver: conftest.Driver
     await driver.node.NodePublishVolume(csi_messages.publish(target=TARGET))
 
     assert driver.node_service.published == {
-        Path(TARGET): publisher.PublishRequest(
+        Path(TARGET): requests.PublishRequest(
             volume_id=model.VolumeId("vol-1"),
             target=Path(TARGET),
             capability=model.Capability(access_mode=model.AccessMode.SINGLE_NODE_WRITER),
@@ -110,4 +110,74 @@ async def test_the_capabilities_are_exactly_the_calls_that_work(driver: conftest
     assert {item.rpc.type for item in reply.capabilities} == {
         kinds.GET_VOLUME_STATS,
         kinds.SINGLE_NODE_MULTI_WRITER,
+    }
+
+
+async def test_a_device_is_staged_then_published_from_there_and_all_is_taken_back(full: conftest.Driver) -> None:
+    message = csi_messages.publish(target=TARGET)
+    message.staging_target_path = "/staging"
+    await full.node.NodeStageVolume(csi_messages.stage("vol-1", "/staging"))
+    await full.node.NodePublishVolume(message)
+
+    assert full.node_service.staged[Path("/staging")].volume_id == model.VolumeId("vol-1")
+    assert full.node_service.published[Path(TARGET)].staging == Path("/staging")
+
+    await full.node.NodeUnpublishVolume(csi_pb2.NodeUnpublishVolumeRequest(volume_id="vol-1", target_path=TARGET))
+    for _ in range(2):
+        await full.node.NodeUnstageVolume(
+            csi_pb2.NodeUnstageVolumeRequest(volume_id="vol-1", staging_target_path="/staging")
+        )
+
+    assert (full.node_service.published, full.node_service.staged) == ({}, {})
+
+
+async def test_publish_of_a_device_that_was_not_staged_is_a_failed_precondition(full: conftest.Driver) -> None:
+    with pytest.raises(aio.AioRpcError) as refused:
+        await full.node.NodePublishVolume(csi_messages.publish())
+
+    assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_expand_tells_the_size_that_the_node_sees(full: conftest.Driver) -> None:
+    reply = await full.node.NodeExpandVolume(
+        csi_pb2.NodeExpandVolumeRequest(
+            volume_id="vol-1", volume_path=TARGET, capacity_range=csi_pb2.CapacityRange(required_bytes=5 << 20)
+        )
+    )
+
+    assert reply.capacity_bytes == 5 << 20
+    assert [asked.path for asked in full.node_service.expanded] == [Path(TARGET)]
+
+
+async def test_stats_tell_the_condition_where_it_is_announced(full: conftest.Driver) -> None:
+    message = csi_messages.publish(target=TARGET)
+    message.staging_target_path = "/staging"
+    await full.node.NodePublishVolume(message)
+    full.node_service.state = model.Condition(abnormal=True, message="the device's daemon is dead")
+
+    reply = await full.node.NodeGetVolumeStats(csi_pb2.NodeGetVolumeStatsRequest(volume_id="vol-1", volume_path=TARGET))
+
+    assert (reply.volume_condition.abnormal, reply.volume_condition.message) == (True, "the device's daemon is dead")
+
+
+async def test_stats_tell_no_condition_where_none_is_announced(driver: conftest.Driver) -> None:
+    await driver.node.NodePublishVolume(csi_messages.publish(target=TARGET))
+
+    reply = await driver.node.NodeGetVolumeStats(
+        csi_pb2.NodeGetVolumeStatsRequest(volume_id="vol-1", volume_path=TARGET)
+    )
+
+    assert not reply.HasField("volume_condition")
+
+
+async def test_the_capabilities_of_devices_are_announced_where_there_are_devices(full: conftest.Driver) -> None:
+    reply = await full.node.NodeGetCapabilities(csi_pb2.NodeGetCapabilitiesRequest())
+
+    names = csi_pb2.NodeServiceCapability.RPC.Type
+    assert {names.Name(item.rpc.type) for item in reply.capabilities} == {
+        "STAGE_UNSTAGE_VOLUME",
+        "EXPAND_VOLUME",
+        "GET_VOLUME_STATS",
+        "VOLUME_CONDITION",
+        "SINGLE_NODE_MULTI_WRITER",
     }

@@ -8,6 +8,7 @@ import pytest
 from provisioner import model
 from provisioner.backends.directory import backend
 from provisioner.node import publisher as publishing
+from provisioner.node import requests
 from tests.fakes import directory_pools, mounts
 
 
@@ -31,9 +32,9 @@ class Host:
         mode: model.AccessMode = model.AccessMode.SINGLE_NODE_WRITER,
         flags: tuple[str, ...] = (),
         read_only: bool = False,
-    ) -> publishing.PublishRequest:
+    ) -> requests.PublishRequest:
         """Ask for a volume at the pod's own path."""
-        return publishing.PublishRequest(
+        return requests.PublishRequest(
             volume_id=volume_id,
             target=self.pods / pod,
             capability=model.Capability(access_mode=mode, mount_flags=flags),

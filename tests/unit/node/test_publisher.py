@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from provisioner import errors, model
-from provisioner.node import mountinfo, mounts, publisher
+from provisioner.node import mountinfo, mounts, publisher, requests
 from tests.fakes import mounts as test_mounts
 from tests.fakes.directory_pools import RWO, directory_backend
 from tests.unit.node import conftest
@@ -135,7 +135,7 @@ def test_a_block_volume_is_refused(host: conftest.Host) -> None:
     block = model.Capability(access_mode=RWOP, access_type=model.AccessType.BLOCK)
     with pytest.raises(errors.InvalidRequestError, match="Filesystem"):
         host.publisher.publish(
-            publisher.PublishRequest(volume_id=host.volume(), target=host.pods / "a", capability=block)
+            requests.PublishRequest(volume_id=host.volume(), target=host.pods / "a", capability=block)
         )
 
 
@@ -395,7 +395,7 @@ def test_a_mount_that_the_kernel_refuses_is_said_and_leaves_no_target(host: conf
 def test_an_old_kernel_repairs_below_a_kubelet_directory_that_is_a_symlink(host: conftest.Host, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "kubelet")
     volume = host.volume()
-    asked = publisher.PublishRequest(
+    asked = requests.PublishRequest(
         volume_id=volume, target=tmp_path / "link" / "pods" / "pod-1", capability=RWO, read_only=True
     )
     asked.target.mkdir()

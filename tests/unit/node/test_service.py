@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from provisioner import errors, model
-from provisioner.node import mountinfo, publisher, service
+from provisioner.node import mountinfo, requests, service
 from tests.fakes import gate, memory_backend, mounts
 from tests.fakes.directory_pools import RWO, request
 
@@ -18,7 +18,7 @@ async def test_a_publish_is_finished_though_its_caller_left_and_others_are_told(
     volume = backend.create(request()).id
     backend.on("locate", held.wait)
     node = service.NodeService(backend)
-    asked = publisher.PublishRequest(volume_id=volume, target=tmp_path / "pod", capability=RWO)
+    asked = requests.PublishRequest(volume_id=volume, target=tmp_path / "pod", capability=RWO)
     impatient = asyncio.create_task(node.publish(asked))
     await held.reached()
     impatient.cancel()
