@@ -46,11 +46,11 @@ def csi_sanity() -> Path:
     return program
 
 
-@pytest.fixture(params=["memory", "directory"])
+@pytest.fixture(params=["memory", "full", "directory"])
 def driver(request: pytest.FixtureRequest, csi_sanity: Path, tmp_path: Path) -> Iterator[Driver]:
     """A driver with nothing in it yet."""
     socket = tmp_path / "csi.sock"
-    commands = {"memory": _memory_driver, "directory": _directory_driver}
+    commands = {"memory": _memory_driver, "full": _full_driver, "directory": _directory_driver}
     with _running(commands[request.param](socket, tmp_path), socket, tmp_path / "log") as running:
         yield running
 
@@ -59,6 +59,11 @@ def _memory_driver(socket: Path, scratch: Path) -> Sequence[str | Path]:
     data = scratch / "data"
     data.mkdir()
     return sys.executable, "-m", "tests.conformance.serve_driver", socket, data
+
+
+def _full_driver(socket: Path, scratch: Path) -> Sequence[str | Path]:
+    """Everything that a driver of ours can announce."""
+    return *_memory_driver(socket, scratch), "--full"
 
 
 def _directory_driver(socket: Path, scratch: Path) -> Sequence[str | Path]:

@@ -27,6 +27,8 @@ EXPLAINED = {
     "NodeUnstageVolume not supported": "node STAGE_UNSTAGE_VOLUME",
     "Snapshot not supported": "controller CREATE_DELETE_SNAPSHOT",
     "Volume Cloning not supported": "controller CLONE_VOLUME",
+    # How many volumes a node takes is left to Kubernetes: no capability, so none can be announced.
+    "testnodevolumeattachlimit not enabled": "node max_volumes_per_node",
 }
 # csi-sanity itself has switched this case off (csi-test issue 223); tests/unit/csi/test_controller.py has it.
 SWITCHED_OFF = (

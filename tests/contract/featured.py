@@ -1,0 +1,49 @@
+"""The backends that offer more than to make, find and remove volumes. A new one is one more maker in `STORAGES`."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from provisioner import model
+from provisioner.backends import base
+from tests.fakes import memory_backend
+
+TOTAL = 64 * model.MIB
+
+
+class FeaturedBackend(base.Backend, base.Expansion, base.Snapshots, base.Publication, base.Conditions, Protocol):
+    """All of the controller's side."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """A fresh backend that can promise about `TOTAL` bytes, and the ways to look into its volumes.
+
+    Attributes:
+        again: another instance over the same storage, as another process would have it.
+        write: puts a text into the volume.
+        read: the text that was put into the volume, or its source.
+    """
+
+    backend: FeaturedBackend
+    again: FeaturedBackend
+    write: Callable[[model.VolumeId, str], None]
+    read: Callable[[model.VolumeId], str]
+
+
+def _memory(tmp_path: Path) -> Storage:
+    data = tmp_path / "data"
+    data.mkdir()
+    backend = memory_backend.MemoryBackend(size=TOTAL, data=data, features=memory_backend.FULL)
+
+    def write(volume_id: model.VolumeId, text: str) -> None:
+        (backend.locate(volume_id) / "content").write_text(text)
+
+    def read(volume_id: model.VolumeId) -> str:
+        return (backend.locate(volume_id) / "content").read_text()
+
+    return Storage(backend, backend, write, read)
+
+
+STORAGES: dict[str, Callable[[Path], Storage]] = {"memory": _memory}
