@@ -1,8 +1,9 @@
 """The contract between the program and a kind of storage.
 
-A backend is synchronous and may block: `provisioner.volumes` calls it in a bounded executor, one call per volume at a
-time within this process. Other processes may use the same storage at the same time, and the process may be killed at
-any step: every method is therefore idempotent, and a call that was cut short is finished or undone by its repetition.
+A backend is synchronous and may block: `provisioner.volumes` calls it in a bounded executor, one call that changes a
+volume at a time within this process; calls that only copy it may run side by side. Other processes may use the same
+storage at the same time, and the process may be killed at any step: every method is therefore idempotent, and a call
+that was cut short is finished or undone by its repetition.
 
 `tests/contract` holds the suite that every backend passes. Errors are those of `provisioner.errors`; a backend
 raises nothing else on purpose.
@@ -67,8 +68,11 @@ class Backend(Protocol):
 
         Raises:
             errors.InvalidRequestError: a capability or parameter that this storage cannot serve.
-            errors.VolumeExistsError: the name exists with another size, capability or parameters.
-            errors.SizeOutOfRangeError: no volume of this size can exist in this storage, wherever it is asked for.
+            errors.VolumeExistsError: the name exists with another size, capability, source or parameters.
+            errors.VolumeNotFoundError: the source is a volume, and there is none of this id.
+            errors.SnapshotNotFoundError: the source is a snapshot, and there is none of this id.
+            errors.SizeOutOfRangeError: no volume of this size can exist in this storage, wherever it is asked for; or
+                the source is larger than `request.size.limit`.
             errors.InsufficientCapacityError: no room now, or here: there may be some later, or elsewhere.
             errors.BackendUnavailableError: try the same call again later.
         """
@@ -175,6 +179,8 @@ class Publication(Protocol):
 
         Raises:
             errors.VolumeNotFoundError: there is no such volume.
+            errors.NodeNotFoundError: there is no such node; raised only where the storage can know.
+            errors.VolumeExistsError: this node has it already, for another use.
             errors.VolumeInUseError: another node has it, and the access mode allows one only; says which and where.
         """
 
