@@ -1,7 +1,8 @@
 """A real Ceph cluster for tests: monitor, OSDs and manager of Debian's packages on the loopback, in seconds.
 
 `CephCluster()` is on this machine's own network and ends with the process that made it, however that ends.
-`CephCluster(sandbox=…)` is in a sandbox, reached by what runs there, and ends with it.
+`CephCluster(sandbox=…)` is in a sandbox, reached by what runs there, and ends with it; at `init.CEPH_ADDRESS` Pods
+reach it too.
 """
 
 import contextlib
@@ -61,9 +62,11 @@ class CephCluster:
         manager: bool = True,
         bytes_per_osd: int = 4 * model.GIB,
         sandbox: sandbox.Sandbox | None = None,
+        address: str = "127.0.0.1",
     ) -> None:
         self._ground: _Ground = sandbox if sandbox is not None else herd.Herd()
         self._owned = sandbox is None
+        self._address = address
         self.daemons: dict[str, process.Component] = {}
         self.fsid = str(uuid.uuid4())
         try:
@@ -71,7 +74,8 @@ class CephCluster:
             self._settings = ceph_conf.Settings(
                 folder=self.folder,
                 fsid=self.fsid,
-                mon_host=_mon_host(),
+                address=address,
+                mon_host=self._mon_host(),
                 store=store,
                 bytes_per_osd=bytes_per_osd,
             )
@@ -193,7 +197,7 @@ class CephCluster:
         """Give the only monitor another address; the other daemons are restarted, as they know only the old one."""
         for daemon in reversed(self.daemons.values()):
             daemon.stop()
-        self._settings = dataclasses.replace(self._settings, mon_host=_mon_host())
+        self._settings = dataclasses.replace(self._settings, mon_host=self._mon_host())
         self._settings.write()
         monmap = self.folder / "monmap"
         self.run("ceph-mon", "-c", self.conf, "-i", "a", "--extract-monmap", monmap)
@@ -246,6 +250,13 @@ class CephCluster:
         self.run("ceph-authtool", self.folder / "keyring", "--import-keyring", keyring)
         return secret
 
+    def _mon_host(self) -> str:
+        with socket.socket() as first, socket.socket() as second:
+            for opened in (first, second):
+                opened.bind(("127.0.0.1", 0))
+            ports = [opened.getsockname()[1] for opened in (first, second)]
+        return f"[v2:{self._address}:{ports[0]},v1:{self._address}:{ports[1]}]"
+
     def _printed_key(self, user: str) -> str:
         return self.run("ceph-authtool", "--print-key", "--name", user, self.folder / "keyring").strip()
 
@@ -275,13 +286,6 @@ def _write_keyring(path: Path, entries: dict[str, tuple[str, dict[str, str]]]) -
         lines += [f"[{user}]", f"\tkey = {secret}", *(f'\tcaps {kind} = "{text}"' for kind, text in caps.items())]
     path.touch(mode=0o600)
     path.write_text("\n".join([*lines, ""]))
-
-
-def _mon_host() -> str:
-    with socket.socket() as first, socket.socket() as second:
-        for opened in (first, second):
-            opened.bind(("127.0.0.1", 0))
-        return f"[v2:127.0.0.1:{first.getsockname()[1]},v1:127.0.0.1:{second.getsockname()[1]}]"
 
 
 @pytest.fixture(scope="session")

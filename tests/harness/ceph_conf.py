@@ -1,4 +1,4 @@
-"""The configuration of a test's Ceph cluster: everything on the loopback, small, and in a hurry."""
+"""The configuration of a test's Ceph cluster: everything at one address, small, and in a hurry."""
 
 import dataclasses
 from pathlib import Path
@@ -8,7 +8,7 @@ _TEXT = """\
 fsid = {fsid}
 mon_host = {mon_host}
 mon_initial_members = a
-public_network = 127.0.0.0/8
+public_network = {address}/32
 ms_bind_ipv6 = false
 auth_cluster_required = cephx
 auth_service_required = cephx
@@ -75,6 +75,7 @@ class Settings:
 
     folder: Path
     fsid: str
+    address: str
     mon_host: str
     store: str
     bytes_per_osd: int

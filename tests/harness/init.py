@@ -20,6 +20,9 @@ NODE_ADDRESS = "10.99.0.1"
 SERVICE_ADDRESS = "10.0.0.1"
 """The cluster address of the Service `kubernetes`; the API server listens on it itself, so no kube-proxy is needed."""
 
+CEPH_ADDRESS = "10.99.0.2"
+"""A Ceph cluster's daemons listen here where Pods are to reach it; nothing else does, so that it is known by it."""
+
 _HIDDEN = ("/run", "/var/lib", "/var/log")
 _OWN = ("/var/lib/kubelet", "/var/lib/provisioner")
 
@@ -30,7 +33,7 @@ def main(folder: Path) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _lay_out(folder)
     _run("ip", "link", "set", "lo", "up")
-    for address in (NODE_ADDRESS, SERVICE_ADDRESS):
+    for address in (NODE_ADDRESS, SERVICE_ADDRESS, CEPH_ADDRESS):
         _run("ip", "address", "add", f"{address}/32", "dev", "lo")
     (folder / "ready").touch()
     while True:
