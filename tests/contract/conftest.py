@@ -11,35 +11,49 @@ from provisioner.backends import base
 from tests.fakes import directory_pools, memory_backend, mounts
 
 TOTAL = 12 * model.MIB
+_UNLIMITED = {"enforcement": "none"}
 
 
 class NodeAndBackend(base.Backend, base.NodeBackend):
-    """What the suite is run over: every backend serves both sides."""
+    """A backend that serves both sides."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """A fresh backend that can promise about `TOTAL` bytes, and the ways to trouble it.
+    """A fresh backend, and the ways to trouble it.
 
     Attributes:
         again: another instance over the same storage, as another process would have it.
         use: mount the volume, or do as if.
+        other: parameters of a class whose volumes are not those of a class without any.
+    """
+
+    backend: base.Backend
+    again: base.Backend
+    use: Callable[[model.VolumeId], None]
+    other: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Directories(Storage):
+    """A backend whose volumes are directories of one node, and that can promise about `TOTAL` bytes.
+
+    Attributes:
         quarantine: make the volume's record unreadable.
     """
 
     backend: NodeAndBackend
     again: NodeAndBackend
-    use: Callable[[model.VolumeId], None]
     quarantine: Callable[[model.VolumeId], None]
 
 
-def _memory(tmp_path: Path) -> Storage:
+def _memory(tmp_path: Path) -> Directories:
     here = model.Topology.of({directory_pools.TOPOLOGY_KEY: directory_pools.NODE})
     backend = memory_backend.MemoryBackend(size=TOTAL, topology=here, data=tmp_path)
-    return Storage(backend, backend, backend.in_use.add, backend.quarantined.add)  # type: ignore[arg-type]
+    return Directories(backend, backend, backend.in_use.add, _UNLIMITED, backend.quarantined.add)  # type: ignore[arg-type]
 
 
-def _directory(tmp_path: Path) -> Storage:
+def _directory(tmp_path: Path) -> Directories:
     mounts.enter_private_namespace()
     mounts.tmpfs(tmp_path, f"size={TOTAL}")
     backend = directory_pools.directory_backend(tmp_path)
@@ -53,10 +67,16 @@ def _directory(tmp_path: Path) -> Storage:
     def quarantine(volume_id: model.VolumeId) -> None:
         (backend.locate(volume_id).parent / "meta.json").write_text("{")
 
-    return Storage(backend, again, use, quarantine)  # type: ignore[arg-type]
+    return Directories(backend, again, use, _UNLIMITED, quarantine)  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=[_memory, _directory], ids=["memory", "directory"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     make: Callable[[Path], Storage] = request.param
+    return make(tmp_path)
+
+
+@pytest.fixture(params=[_memory, _directory], ids=["memory", "directory"])
+def directories(request: pytest.FixtureRequest, tmp_path: Path) -> Directories:
+    make: Callable[[Path], Directories] = request.param
     return make(tmp_path)
