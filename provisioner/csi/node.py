@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from grpc import aio
 
-from provisioner import model
+from provisioner import errors, model
 from provisioner.backends import base
 from provisioner.csi import capabilities, node_requests, replies
 from provisioner.generated import csi_pb2, csi_pb2_grpc
@@ -104,9 +104,10 @@ class Node(csi_pb2_grpc.NodeServicer):
     ) -> csi_pb2.NodeGetVolumeStatsResponse:
         """Serve NodeGetVolumeStats."""
         volume_id, path = node_requests.volume_stats(request)
-        used = await self._service.usage(volume_id, path)
-        watched = self._devices if self._features.condition else None
-        return replies.stats(used, await watched.condition(volume_id, path) if watched else None)
+        if self._devices is None or not self._features.condition:
+            return replies.stats(await self._service.usage(volume_id, path), None)
+        state = await self._devices.condition(volume_id, path)
+        return replies.stats(await self._usage(volume_id, path, state), state)
 
     async def NodeExpandVolume(
         self, request: csi_pb2.NodeExpandVolumeRequest, context: _Context
@@ -125,3 +126,12 @@ class Node(csi_pb2_grpc.NodeServicer):
     ) -> csi_pb2.NodeGetCapabilitiesResponse:
         """Serve NodeGetCapabilities."""
         return self._capabilities
+
+    async def _usage(self, volume_id: model.VolumeId, path: Path, state: model.Condition) -> model.Usage:
+        """How full the volume is; nothing where it is broken: the kubelet reads no condition without any usage."""
+        try:
+            return await self._service.usage(volume_id, path)
+        except errors.BackendUnavailableError:
+            if not state.abnormal:
+                raise
+            return model.Usage(total=0, used=0, available=0)

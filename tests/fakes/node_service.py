@@ -15,6 +15,7 @@ class FakeNodeService:
         expanded: what was asked for, in this order.
         failure: raised by every call while it is set.
         used: what `usage` answers.
+        unusable: raised by `usage` while it is set.
         state: what `condition` answers.
     """
 
@@ -25,6 +26,7 @@ class FakeNodeService:
         self.expanded: list[requests.ExpandRequest] = []
         self.failure: Exception | None = None
         self.used = model.Usage(total=100, used=40, available=60)
+        self.unusable: Exception | None = None
         self.state = model.HEALTHY
 
     async def stage(self, request: requests.StageRequest) -> None:
@@ -50,6 +52,8 @@ class FakeNodeService:
 
     async def usage(self, volume_id: model.VolumeId, path: Path) -> model.Usage:
         self._fail()
+        if self.unusable is not None:
+            raise self.unusable
         if path not in self.published:
             raise errors.VolumeNotFoundError(f"volume {volume_id} is not published at {path}")
         return self.used

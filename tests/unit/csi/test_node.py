@@ -160,6 +160,21 @@ async def test_stats_tell_the_condition_where_it_is_announced(full: conftest.Dri
     assert (reply.volume_condition.abnormal, reply.volume_condition.message) == (True, "the device's daemon is dead")
 
 
+@pytest.mark.parametrize("abnormal", [True, False])
+async def test_stats_of_a_broken_volume_tell_its_condition_though_nobody_can_look_into_it(
+    full: conftest.Driver, abnormal: bool
+) -> None:
+    full.node_service.state = model.Condition(abnormal=abnormal, message="the device's daemon is dead")
+    full.node_service.unusable = errors.BackendUnavailableError("Transport endpoint is not connected")
+    call = full.node.NodeGetVolumeStats(csi_pb2.NodeGetVolumeStatsRequest(volume_id="vol-1", volume_path=TARGET))
+
+    if abnormal:
+        reply = await call
+        assert (reply.volume_condition.message, len(reply.usage)) == ("the device's daemon is dead", 1)
+    else:
+        assert await conftest.refusal(call) is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_stats_tell_no_condition_where_none_is_announced(driver: conftest.Driver) -> None:
     await driver.node.NodePublishVolume(csi_messages.publish(target=TARGET))
 
