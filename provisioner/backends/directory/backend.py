@@ -11,6 +11,7 @@ from provisioner.backends import base
 from provisioner.backends.directory import (
     config,
     ids,
+    inventory,
     making,
     parameters,
     placement,
@@ -84,6 +85,10 @@ class DirectoryBackend:
             raise errors.BackendUnavailableError(
                 "; ".join(failure.message for failure in failures), remedy=failures[0].remedy
             )
+
+    def inventory(self) -> inventory.DirectoryInventory:
+        """What lies in the pools, for people."""
+        return inventory.DirectoryInventory(self._places.all())
 
     def purge_expired(self, *, budget: float = 5.0) -> int:
         """Remove deleted volumes whose retention is over, and what killed processes left half made.

@@ -2,6 +2,7 @@
 
 import bisect
 import contextlib
+import dataclasses
 import datetime
 import os
 from collections.abc import Callable
@@ -12,6 +13,22 @@ from provisioner import errors, linux
 from provisioner.backends.directory import faults, files, ids, occupancy, pool, records, removal, reserve, session
 
 _log = structlog.get_logger(__name__)
+
+_LATE = datetime.timedelta(seconds=10)
+"""So long before a volume's retention is over it is no longer given back: its removal must not have begun."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deleted:
+    """A volume in the trash.
+
+    Attributes:
+        expires: when it may be removed for good.
+    """
+
+    name: ids.TrashName
+    record: records.Record
+    expires: datetime.datetime
 
 
 class Trash:
@@ -80,6 +97,45 @@ class Trash:
             )
         self._pool.room()
         return purged
+
+    def deleted(self) -> list[Deleted]:
+        """What is in the trash, the oldest first; without what cannot be read or is being removed."""
+        found = []
+        with self._pool.opened() as opened:
+            names = (ids.TrashName.parse(entry.name) for entry in files.entries(opened.trash))
+            for name in sorted(name for name in names if name is not None):
+                volume = ids.DirectoryId.parse(name.volume)
+                with contextlib.suppress(FileNotFoundError, errors.VolumeQuarantinedError):
+                    if volume is not None:
+                        with files.directory(opened.trash, str(name)) as fd:
+                            found.append(Deleted(name, records.read(fd, volume), name.deleted + self._retention))
+        return found
+
+    def restore(self, deleted: Deleted) -> None:
+        """Move a deleted volume back to its place; its size was counted as promised all the while.
+
+        Raises:
+            errors.NotReadyError: its retention is over, or as good as over.
+            errors.VolumeExistsError: there is a volume of this id again.
+            errors.VolumeNotFoundError: it is not in the trash any more.
+        """
+        if deleted.expires - _LATE <= self._clock():
+            raise errors.NotReadyError(
+                f"the retention of volume {deleted.record.id} is over, and its removal may have begun",
+                remedy="a longer --trash-retention gives more time, to all that is in the trash",
+            )
+        with self._pool.opened() as opened, self._pool.lock.held(opened):
+            try:
+                linux.rename_noreplace(opened.trash, str(deleted.name), opened.volumes, deleted.record.id)
+            except FileExistsError as error:
+                raise errors.VolumeExistsError(
+                    f"there is a volume {deleted.record.id} again, made after this one was deleted",
+                    remedy="delete that one first; both are then in the trash",
+                ) from error
+            except FileNotFoundError as error:
+                raise errors.VolumeNotFoundError(f"volume {deleted.record.id} is not in the trash any more") from error
+            os.fsync(opened.volumes)
+            os.fsync(opened.trash)
 
     def _take_back_if_used(
         self, opened: session.Session, volume: ids.DirectoryId, fd: int, trashed: ids.TrashName
