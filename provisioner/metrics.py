@@ -3,10 +3,16 @@
 One `Metrics` belongs to one process; it is handed down by `bootstrap`, so that tests each have their own registry.
 """
 
+import functools
+
 import prometheus_client as prometheus
+
+from provisioner import waiting
 
 # The stock sidecars' buckets reach from milliseconds to the longest time-outs that a CSI call has.
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60, 120, 300)
+# The seconds after which a call to the storage is slow, very slow, or hangs.
+_WAITS = (0, 1, 10, 60)
 
 
 class Metrics:
@@ -91,6 +97,14 @@ class Metrics:
             ["method_name"],
             registry=registry,
         )
+        waits = prometheus.Gauge(
+            "provisioner_waits_in_flight",
+            "Calls to the storage under way that are older than so many seconds.",
+            ["older_than"],
+            registry=registry,
+        )
+        for seconds in _WAITS:
+            waits.labels(str(seconds)).set_function(functools.partial(waiting.count, older_than=seconds))
         self.pending_claims = prometheus.Gauge(
             "provisioner_pending_claims",
             "Claims of ours that are not bound, by reason.",
@@ -122,5 +136,17 @@ class Metrics:
             "provisioner_quarantined_volumes",
             "Volumes whose record is unreadable.",
             ["pool"],
+            registry=registry,
+        )
+        self.trash_volumes = prometheus.Gauge(
+            "provisioner_trash_volumes",
+            "Images in the pool's trash, whoever put them there.",
+            ["pool"],
+            registry=registry,
+        )
+        self.purged = prometheus.Counter(
+            "provisioner_purge",
+            "Attempts to remove a deleted volume for good, by outcome: purged, waiting for clones or clients, failed.",
+            ["outcome"],
             registry=registry,
         )

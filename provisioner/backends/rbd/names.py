@@ -19,6 +19,9 @@ PARAMETERS = "provisioner.parameters"
 CAPABILITIES = "provisioner.capabilities"
 """What the volume was made for: access modes, types and filesystems, as a JSON list."""
 
+SIZE = "provisioner.size"
+"""Bytes, when the driver changed it last; so it is known of an image in the trash, too."""
+
 SOURCE = "provisioner.source"
 """The id of the snapshot (`snapshot:ID`) or volume (`volume:ID`) that the first content is from."""
 
@@ -26,10 +29,9 @@ CREATED = "provisioner.created"
 """When the volume was made (RFC 3339)."""
 
 STATE = "provisioner.state"
-"""Absent while a volume is being made, then `READY`, and `DELETED` from the moment that DeleteVolume was obeyed."""
+"""Absent while a volume is being made, then `READY`."""
 
 READY = "ready"
-DELETED = "deleted"
 
 PVC_NAMESPACE = "provisioner.pvc-namespace"
 PVC_NAME = "provisioner.pvc-name"
@@ -46,7 +48,8 @@ TRASH_RETENTION = "provisioner.trash-retention"
 """How many seconds the image stays in the trash."""
 
 DELETED_AT = "provisioner.deleted-at"
-"""When DeleteVolume was obeyed (RFC 3339)."""
+"""When DeleteVolume was obeyed (RFC 3339), where the image did not go into the trash: its snapshots need it, or the
+class says that it be retained."""
 
 NODE = "provisioner.node"
 """The nodes that the volume is published to, as a JSON object: node name to `"ro"` or `"rw"`."""

@@ -5,7 +5,7 @@ import datetime
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, Self, cast, get_args
+from typing import Literal, Self, get_args
 
 import durationpy
 
@@ -51,7 +51,7 @@ class Parameters:
     """
 
     cluster: str = ""
-    pool: str
+    pool: str = ""
     namespace: str = ""
     data_pool: str = ""
     features: frozenset[str] = api.DEFAULT_FEATURES
@@ -69,10 +69,12 @@ class Parameters:
 
     @classmethod
     def parse(cls, given: Mapping[str, str]) -> Self:
-        """Read a class's parameters; keys under `csi.storage.k8s.io/` are the watcher's, but for the filesystem.
+        """Read a class's parameters; the pool may be missing.
+
+        Keys under `csi.storage.k8s.io/` are the watcher's and are not judged, but for the filesystem.
 
         Raises:
-            errors.InvalidParameterError: a key is unknown, one is missing, or a value is not one of those allowed.
+            errors.InvalidParameterError: a key is unknown, or a value is not one of those allowed.
         """
         fields: dict[str, object] = {}
         for key, value in own(given).items():
@@ -83,10 +85,6 @@ class Parameters:
                 )
             name, read = reader
             fields[name] = read(key, value)
-        if not fields.get("pool"):
-            raise errors.InvalidParameterError(
-                "the StorageClass has no parameter pool", remedy="write the Ceph pool that its volumes are made in"
-            )
         fields["claim"] = (given.get(f"{_METADATA}pvc/namespace", ""), given.get(f"{_METADATA}pvc/name", ""))
         fields["volume"] = given.get(f"{_METADATA}pv/name", "")
         made = cls(**fields)  # type: ignore[arg-type]  # Each reader returns what its field is.
@@ -189,7 +187,7 @@ def _one_of(allowed: tuple[str, ...]) -> Callable[[str, str], str]:
 
 def _duration(key: str, value: str) -> datetime.timedelta:
     try:
-        found = cast("datetime.timedelta", durationpy.from_str(value))
+        found = durationpy.from_str(value)
     except (durationpy.DurationError, ValueError, OverflowError):
         found = datetime.timedelta(days=-1)
     if not datetime.timedelta() <= found <= datetime.timedelta(days=3650):
