@@ -15,12 +15,18 @@ from provisioner import errors
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Hold:
-    """A key that is taken; given to `KeyLock.release`, once."""
+    """A key that is taken; given to `KeyLock.release`, once.
+
+    Attributes:
+        doing: what it was taken for.
+        at: tells at which step that is; empty where there is nothing to tell.
+    """
 
     key: str
     doing: str
     since: float
     shared: bool
+    at: Callable[[], str]
 
 
 class KeyLock:
@@ -30,20 +36,22 @@ class KeyLock:
         self._clock = clock
         self._holds: dict[str, list[Hold]] = {}
 
-    def acquire(self, key: str, *, doing: str, shared: bool = False) -> Hold:
+    def acquire(self, key: str, *, doing: str, shared: bool = False, at: Callable[[], str] = str) -> Hold:
         """Take the key for what `doing` describes ("creating volume pvc-1"), alone or with others who share it.
 
         Raises:
-            errors.OperationPendingError: the key is taken; says by what, and for how many seconds.
+            errors.OperationPendingError: the key is taken; says by what, for how many seconds, and `at` which step.
         """
         holds = self._holds.setdefault(key, [])
         for other in holds:
             if not (shared and other.shared):
+                step = other.at()
                 raise errors.OperationPendingError(
-                    f"{other.doing} is still running, since {self._clock() - other.since:.1f} s ago",
+                    f"{other.doing} is still running, since {self._clock() - other.since:.1f} s ago"
+                    + (f": {step}" if step else ""),
                     remedy="call again later",
                 )
-        hold = Hold(key, doing, self._clock(), shared)
+        hold = Hold(key, doing, self._clock(), shared, at)
         holds.append(hold)
         return hold
 

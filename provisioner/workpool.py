@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import structlog
 
-from provisioner import errors, keylock
+from provisioner import errors, keylock, waiting
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
@@ -37,7 +37,7 @@ class WorkPool:
 
     async def read(self, function: Callable[[], _T]) -> _T:
         """Run `function`, which changes nothing, in a thread."""
-        _, answer = self._submit(self._reading, function)
+        _, answer = self._submit(self._reading, contextvars.copy_context(), function)
         return await answer
 
     async def mutate(self, key: str, function: Callable[[], _T], *, doing: str, reading: Sequence[str] = ()) -> _T:
@@ -53,10 +53,12 @@ class WorkPool:
             errors.OperationPendingError: a key is taken by a call that has not ended.
         """
         self._refuse_when_closed()
+        noted = waiting.Work()
         with contextlib.ExitStack() as taking:
             for name, shared in ((key, False), *((other, True) for other in reading)):
-                taking.callback(self._locks.release, self._locks.acquire(name, doing=doing, shared=shared))
-            work, answer = self._submit(self._mutating, function)
+                hold = self._locks.acquire(name, doing=doing, shared=shared, at=noted.__str__)
+                taking.callback(self._locks.release, hold)
+            work, answer = self._submit(self._mutating, noted.context(), function)
             holds = taking.pop_all()
         answer.add_done_callback(lambda _: holds.close())
         try:
@@ -81,10 +83,10 @@ class WorkPool:
         self._reading.shutdown(wait=False, cancel_futures=True)
 
     def _submit(
-        self, executor: futures.Executor, function: Callable[[], _T]
+        self, executor: futures.Executor, context: contextvars.Context, function: Callable[[], _T]
     ) -> tuple[futures.Future[_T], asyncio.Future[_T]]:
         self._refuse_when_closed()
-        work = executor.submit(contextvars.copy_context().run, function)
+        work = executor.submit(context.run, function)
         answer = asyncio.wrap_future(work)
         # The set is of futures of anything; only their end matters here.
         self._running.add(answer)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from provisioner import errors, keylock, model, volumes
+from provisioner import errors, keylock, model, volumes, waiting
 from tests.fakes import gate, memory_backend
 from tests.fakes.directory_pools import RWO, request
 
@@ -29,6 +29,23 @@ async def test_a_second_create_of_a_name_is_told_what_runs_and_since_when() -> N
             await service.create(request("pvc-1"))
         held.open()
         assert (await first).size == model.MIB
+
+
+async def test_a_second_create_of_a_name_is_told_at_which_step_the_first_is_and_since_when() -> None:
+    backend, held = memory_backend.MemoryBackend(), gate.Gate()
+
+    def hang() -> None:
+        with waiting.on("creating image x"):
+            held.wait()
+
+    backend.on("create", hang)
+    async with _service(backend) as service:
+        first = asyncio.create_task(service.create(request("pvc-1")))
+        await held.reached()
+        with pytest.raises(errors.OperationPendingError, match=r"ago: creating image x has taken \d+\.\d s so far;"):
+            await service.create(request("pvc-1"))
+        held.open()
+        await first
 
 
 async def test_creates_of_other_names_run_at_the_same_time() -> None:
