@@ -25,13 +25,23 @@ class Storage:
     Attributes:
         again: another instance over the same storage, as another process would have it.
         use: mount the volume, or do as if.
-        other: parameters of a class whose volumes are not those of a class without any.
+        other: parameters of a class whose volumes are others than those of a class without them.
+        parameters: what every class has to say.
     """
 
     backend: base.Backend
     again: base.Backend
     use: Callable[[model.VolumeId], None]
     other: dict[str, str]
+    parameters: dict[str, str] = dataclasses.field(default_factory=dict, kw_only=True)
+
+    def of_class(self, request: model.VolumeRequest) -> model.VolumeRequest:
+        """The request with what every class has to say."""
+        return dataclasses.replace(request, parameters={**self.parameters, **request.parameters})
+
+    def create(self, request: model.VolumeRequest) -> model.Volume:
+        """Make the volume, as a class would have it."""
+        return self.backend.create(self.of_class(request))
 
 
 @dataclasses.dataclass(frozen=True)

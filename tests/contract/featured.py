@@ -24,12 +24,22 @@ class Storage:
         again: another instance over the same storage, as another process would have it.
         write: puts a text into the volume.
         read: the text that was put into the volume, or its source.
+        parameters: what every class has to say.
     """
 
     backend: FeaturedBackend
     again: FeaturedBackend
     write: Callable[[model.VolumeId, str], None]
     read: Callable[[model.VolumeId], str]
+    parameters: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def of_class(self, request: model.VolumeRequest) -> model.VolumeRequest:
+        """The request with what every class has to say."""
+        return dataclasses.replace(request, parameters={**self.parameters, **request.parameters})
+
+    def create(self, request: model.VolumeRequest) -> model.Volume:
+        """Make the volume, as a class would have it."""
+        return self.backend.create(self.of_class(request))
 
 
 def _memory(tmp_path: Path) -> Storage:

@@ -32,7 +32,7 @@ def test_the_features_are_announced(storage: featured.Storage) -> None:
 
 
 def test_a_volume_grows_to_what_is_required_and_keeps_what_it_holds(storage: featured.Storage) -> None:
-    made = storage.backend.create(request())
+    made = storage.create(request())
     storage.write(made.id, "before")
 
     grown = storage.backend.expand(made.id, model.SizeRange(3 * model.MIB))
@@ -43,29 +43,29 @@ def test_a_volume_grows_to_what_is_required_and_keeps_what_it_holds(storage: fea
 
 
 def test_a_volume_that_is_large_enough_is_left_as_it_is(storage: featured.Storage) -> None:
-    made = storage.backend.create(request(size=3 * model.MIB))
+    made = storage.create(request(size=3 * model.MIB))
     for size in (model.SizeRange(3 * model.MIB), model.SizeRange(model.MIB), model.SizeRange(1, 4 * model.MIB)):
         assert storage.backend.expand(made.id, size) == made
 
 
 def test_a_volume_never_shrinks(storage: featured.Storage) -> None:
-    made = storage.backend.create(request(size=3 * model.MIB))
+    made = storage.create(request(size=3 * model.MIB))
     with pytest.raises(errors.SizeOutOfRangeError):
         storage.backend.expand(made.id, model.SizeRange(0, 2 * model.MIB))
     assert storage.backend.get(made.id) == made
 
 
 def test_a_volume_does_not_grow_beyond_the_room(storage: featured.Storage) -> None:
-    made = storage.backend.create(request())
+    made = storage.create(request())
     with pytest.raises((errors.SizeOutOfRangeError, errors.InsufficientCapacityError)):
         storage.backend.expand(made.id, model.SizeRange(1 << 62))
     assert storage.backend.get(made.id) == made
 
 
 def test_a_volume_that_has_grown_is_found_by_the_call_that_made_it(storage: featured.Storage) -> None:
-    made = storage.backend.create(request())
+    made = storage.create(request())
     grown = storage.backend.expand(made.id, model.SizeRange(2 * model.MIB))
-    assert storage.backend.create(request(size=0)) == grown
+    assert storage.create(request(size=0)) == grown
 
 
 def test_what_does_not_exist_does_not_grow(storage: featured.Storage) -> None:
@@ -74,7 +74,7 @@ def test_what_does_not_exist_does_not_grow(storage: featured.Storage) -> None:
 
 
 def test_a_snapshot_is_found_as_it_was_taken(storage: featured.Storage) -> None:
-    source = storage.backend.create(request(size=2 * model.MIB))
+    source = storage.create(request(size=2 * model.MIB))
     before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=5)
 
     taken = storage.backend.create_snapshot(of(source))
@@ -85,14 +85,14 @@ def test_a_snapshot_is_found_as_it_was_taken(storage: featured.Storage) -> None:
 
 
 def test_a_snapshot_that_is_taken_again_is_the_same(storage: featured.Storage) -> None:
-    source = storage.backend.create(request())
+    source = storage.create(request())
     taken = storage.backend.create_snapshot(of(source))
     assert storage.again.create_snapshot(of(source)) == taken
     assert [*storage.backend.list_snapshots(source=None, after=None, limit=10)] == [taken]
 
 
 def test_a_snapshot_name_of_another_volume_is_refused(storage: featured.Storage) -> None:
-    first, second = storage.backend.create(request("a")), storage.backend.create(request("b"))
+    first, second = storage.create(request("a")), storage.create(request("b"))
     taken = storage.backend.create_snapshot(of(first))
     with pytest.raises(errors.SnapshotExistsError):
         storage.backend.create_snapshot(of(second))
@@ -101,7 +101,7 @@ def test_a_snapshot_name_of_another_volume_is_refused(storage: featured.Storage)
 
 @pytest.mark.parametrize("name", ["größe-🗄", "../../etc", "a/b@c", "x" * 10_000, "-", "a\nb"])
 def test_any_name_makes_a_snapshot_with_a_well_formed_id(storage: featured.Storage, name: str) -> None:
-    taken = storage.backend.create_snapshot(of(storage.backend.create(request()), name))
+    taken = storage.backend.create_snapshot(of(storage.create(request()), name))
     assert model.SnapshotId.parse(taken.id.value) == taken.id
     assert storage.backend.get_snapshot(taken.id) == taken
 
@@ -117,7 +117,7 @@ def test_a_snapshot_that_does_not_exist_is_not_found(storage: featured.Storage) 
 
 
 def test_a_deleted_snapshot_is_gone_also_when_it_is_deleted_twice(storage: featured.Storage) -> None:
-    taken = storage.backend.create_snapshot(of(storage.backend.create(request())))
+    taken = storage.backend.create_snapshot(of(storage.create(request())))
     storage.backend.delete_snapshot(taken.id)
     storage.backend.delete_snapshot(taken.id)
     with pytest.raises(errors.SnapshotNotFoundError):
@@ -130,18 +130,18 @@ def test_deleting_a_snapshot_that_never_was_is_no_error(storage: featured.Storag
 
 
 def test_a_snapshot_name_that_was_deleted_is_a_new_snapshot(storage: featured.Storage) -> None:
-    source = storage.backend.create(request())
+    source = storage.create(request())
     storage.write(source.id, "first")
     storage.backend.delete_snapshot(storage.backend.create_snapshot(of(source)).id)
     storage.write(source.id, "second")
 
     again = storage.backend.create_snapshot(of(source))
 
-    assert storage.read(storage.backend.create(request("restored", source=again.id)).id) == "second"
+    assert storage.read(storage.create(request("restored", source=again.id)).id) == "second"
 
 
 def test_pages_hold_each_snapshot_once_in_order(storage: featured.Storage) -> None:
-    source = storage.backend.create(request())
+    source = storage.create(request())
     taken = {storage.backend.create_snapshot(of(source, f"snapshot-{number}")).id for number in range(5)}
     seen: list[model.SnapshotId] = []
     page = storage.backend.list_snapshots(source=None, after=None, limit=2)
@@ -152,19 +152,19 @@ def test_pages_hold_each_snapshot_once_in_order(storage: featured.Storage) -> No
 
 
 def test_a_listing_can_be_of_one_volume(storage: featured.Storage) -> None:
-    first, second = storage.backend.create(request("a")), storage.backend.create(request("b"))
+    first, second = storage.create(request("a")), storage.create(request("b"))
     of_first, of_second = (storage.backend.create_snapshot(of(first, "a")), storage.backend.create_snapshot(of(second)))
     found = [storage.backend.list_snapshots(source=key, after=None, limit=10) for key in (first.id, second.id, NOWHERE)]
     assert [[*page] for page in found] == [[of_first], [of_second], []]
 
 
 def test_a_restored_volume_holds_what_the_source_held_then(storage: featured.Storage) -> None:
-    source = storage.backend.create(request())
+    source = storage.create(request())
     storage.write(source.id, "then")
     taken = storage.backend.create_snapshot(of(source))
     storage.write(source.id, "now")
 
-    restored = storage.backend.create(request("restored", source=taken.id))
+    restored = storage.create(request("restored", source=taken.id))
 
     assert (restored.size, restored.source) == (source.size, taken.id)
     assert (storage.read(restored.id), storage.read(source.id)) == ("then", "now")
@@ -172,10 +172,10 @@ def test_a_restored_volume_holds_what_the_source_held_then(storage: featured.Sto
 
 
 def test_a_clone_holds_what_its_source_holds_and_goes_its_own_way(storage: featured.Storage) -> None:
-    source = storage.backend.create(request())
+    source = storage.create(request())
     storage.write(source.id, "common")
 
-    clone = storage.backend.create(request("clone", source=source.id))
+    clone = storage.create(request("clone", source=source.id))
 
     assert (clone.size, clone.source) == (source.size, source.id)
     assert storage.read(clone.id) == "common"
@@ -184,58 +184,58 @@ def test_a_clone_holds_what_its_source_holds_and_goes_its_own_way(storage: featu
 
 
 def test_a_copy_may_be_larger_than_its_source(storage: featured.Storage) -> None:
-    source = storage.backend.create(request())
+    source = storage.create(request())
     taken = storage.backend.create_snapshot(of(source))
-    assert storage.backend.create(request("restored", size=3 * model.MIB, source=taken.id)).size == 3 * model.MIB
-    assert storage.backend.create(request("clone", size=2 * model.MIB, source=source.id)).size == 2 * model.MIB
+    assert storage.create(request("restored", size=3 * model.MIB, source=taken.id)).size == 3 * model.MIB
+    assert storage.create(request("clone", size=2 * model.MIB, source=source.id)).size == 2 * model.MIB
 
 
 def test_a_copy_is_never_smaller_than_its_source(storage: featured.Storage) -> None:
-    source = storage.backend.create(request(size=3 * model.MIB))
+    source = storage.create(request(size=3 * model.MIB))
     taken = storage.backend.create_snapshot(of(source))
     for key in (source.id, taken.id):
         with pytest.raises(errors.SizeOutOfRangeError):
-            storage.backend.create(request("copy", size=model.MIB, limit=2 * model.MIB, source=key))
+            storage.create(request("copy", size=model.MIB, limit=2 * model.MIB, source=key))
     assert [*storage.backend.list(after=None, limit=10)] == [source]
 
 
 def test_a_copy_without_a_size_is_as_large_as_its_source(storage: featured.Storage) -> None:
-    source = storage.backend.create(request(size=3 * model.MIB))
-    assert storage.backend.create(request("copy", size=0, limit=3 * model.MIB, source=source.id)).size == source.size
+    source = storage.create(request(size=3 * model.MIB))
+    assert storage.create(request("copy", size=0, limit=3 * model.MIB, source=source.id)).size == source.size
 
 
 def test_a_repeated_call_finds_the_same_copy(storage: featured.Storage) -> None:
-    source = storage.backend.create(request())
+    source = storage.create(request())
     taken = storage.backend.create_snapshot(of(source))
     for name, key in (("clone", source.id), ("restored", taken.id)):
-        made = storage.backend.create(request(name, source=key))
-        assert storage.again.create(request(name, source=key)) == made
+        made = storage.create(request(name, source=key))
+        assert storage.again.create(storage.of_class(request(name, source=key))) == made
     assert len(storage.backend.list(after=None, limit=10)) == 3
 
 
 def test_the_same_name_from_another_source_is_refused(storage: featured.Storage) -> None:
-    first, second = storage.backend.create(request("a")), storage.backend.create(request("b"))
-    copy = storage.backend.create(request("copy", source=first.id))
+    first, second = storage.create(request("a")), storage.create(request("b"))
+    copy = storage.create(request("copy", source=first.id))
     for other in (second.id, None):
         with pytest.raises(errors.VolumeExistsError):
-            storage.backend.create(request("copy", source=other))
+            storage.create(request("copy", source=other))
     assert storage.backend.get(copy.id) == copy
 
 
 def test_a_copy_of_what_does_not_exist_is_not_found(storage: featured.Storage) -> None:
     with pytest.raises(errors.VolumeNotFoundError):
-        storage.backend.create(request("copy", source=NOWHERE))
+        storage.create(request("copy", source=NOWHERE))
     with pytest.raises(errors.SnapshotNotFoundError):
-        storage.backend.create(request("copy", source=NOTHING))
+        storage.create(request("copy", source=NOTHING))
     assert [*storage.backend.list(after=None, limit=10)] == []
 
 
 def test_copies_stay_usable_when_what_they_were_made_from_is_deleted(storage: featured.Storage) -> None:
-    source = storage.backend.create(request())
+    source = storage.create(request())
     storage.write(source.id, "text")
     taken = storage.backend.create_snapshot(of(source))
-    restored = storage.backend.create(request("restored", source=taken.id))
-    clone = storage.backend.create(request("clone", source=source.id))
+    restored = storage.create(request("restored", source=taken.id))
+    clone = storage.create(request("clone", source=source.id))
 
     storage.backend.delete_snapshot(taken.id)
     storage.backend.delete(source.id)
@@ -246,7 +246,7 @@ def test_copies_stay_usable_when_what_they_were_made_from_is_deleted(storage: fe
 
 
 def test_a_volume_is_published_to_one_node_at_a_time(storage: featured.Storage) -> None:
-    made = storage.backend.create(request())
+    made = storage.create(request())
     first = storage.backend.publish(made.id, "node-1", RWO, read_only=False)
     assert storage.again.publish(made.id, "node-1", RWO, read_only=False) == first
     with pytest.raises(errors.VolumeInUseError, match="node-1"):
@@ -259,23 +259,23 @@ def test_a_volume_is_published_to_one_node_at_a_time(storage: featured.Storage) 
 
 
 def test_a_publication_for_another_use_is_refused(storage: featured.Storage) -> None:
-    made = storage.backend.create(request())
+    made = storage.create(request())
     storage.backend.publish(made.id, "node-1", RWO, read_only=False)
     with pytest.raises(errors.VolumeExistsError):
         storage.backend.publish(made.id, "node-1", RWO, read_only=True)
 
 
 def test_a_volume_is_taken_from_every_node_where_none_is_named(storage: featured.Storage) -> None:
-    made = storage.backend.create(request())
+    made = storage.create(request())
     storage.backend.publish(made.id, "node-1", RWO, read_only=False)
     storage.backend.unpublish(made.id, "")
     storage.backend.publish(made.id, "node-2", RWO, read_only=False)
 
 
 def test_readers_of_a_snapshot_s_copy_are_on_several_nodes(storage: featured.Storage) -> None:
-    source = storage.backend.create(request())
+    source = storage.create(request())
     taken = storage.backend.create_snapshot(of(source))
-    shared = storage.backend.create(request("shared", source=taken.id, capabilities=(ROX,)))
+    shared = storage.create(request("shared", source=taken.id, capabilities=(ROX,)))
     for node in ("node-1", "node-2"):
         storage.backend.publish(shared.id, node, ROX, read_only=True)
 
@@ -289,7 +289,7 @@ def test_a_volume_that_does_not_exist_is_not_published_and_taken_back_without_co
 
 
 def test_a_volume_in_working_order_says_so(storage: featured.Storage) -> None:
-    made = storage.backend.create(request())
+    made = storage.create(request())
     assert not storage.backend.condition(made.id).abnormal
     with pytest.raises(errors.VolumeNotFoundError):
         storage.backend.condition(NOWHERE)
