@@ -11,7 +11,7 @@ from typing import Any
 from provisioner.backends.rbd.client import api, errors
 from tests.fakes import rbd_state
 
-_KNOWN_FEATURES = api.DEFAULT_FEATURES | {"striping", "data-pool", "journaling", "operations"}
+_KNOWN_FEATURES = api.DEFAULT_FEATURES | {"striping", "data-pool", "journaling"}
 _NEEDS = {"object-map": "exclusive-lock", "fast-diff": "object-map", "journaling": "exclusive-lock"}
 _ORDERS = range(12, 27)
 
@@ -36,7 +36,6 @@ class FakeCluster:
         self._ceph = ceph
         self._client = client
         self._images: dict[api.Place, FakeImages] = {}
-        self.closed = False
         self.address = f"127.0.0.1:0/{client}"
 
     @contextlib.contextmanager
@@ -48,6 +47,9 @@ class FakeCluster:
                 raise errors.BlocklistedError("this client was fenced off")
             yield self._ceph
         self._ceph.faults.reach(f"{step}:done")
+
+    def is_usable(self) -> bool:
+        return self.address not in self._ceph.fenced
 
     def fsid(self) -> str:
         with self.call("fsid"):
@@ -95,9 +97,6 @@ class FakeCluster:
         with self.call("fenced") as ceph:
             return set(ceph.fenced)
 
-    def close(self) -> None:
-        self.closed = True
-
 
 class FakeImages:
     """The images of one place."""
@@ -144,7 +143,7 @@ class FakeImages:
             snapshot = _snapshot(source, parent.snapshot)
             image = self._list_new(name, layout)
         self._ceph.faults.reach("clone:listed")
-        made = {"size": snapshot.size, "layout": layout, "parent": (source, snapshot)}
+        made = {"size": snapshot.size, "layout": layout, "parent": (source, snapshot), "content": snapshot.content}
         return self._complete(image, "clone", metadata, made | {"metadata": dict(source.metadata)})
 
     def _list_new(self, name: str, layout: api.Layout) -> rbd_state.Image:
@@ -239,7 +238,6 @@ class FakeImages:
             image = ceph.named(self._place, name)
             if image is None:
                 raise errors.ImageNotFoundError(f"there is no image {name} in {self._place}")
-            ceph.check_room(self._place.pool)
             _check_free(image)
             ceph.forget(image)
 
@@ -270,7 +268,8 @@ class FakeImages:
             if any(one.name == snapshot and not one.trashed for one in image.snapshots):
                 raise errors.SnapshotTakenError(f"image {name} has a snapshot {snapshot}")
             number = next(self._ceph.numbers)
-            image.snapshots.append(rbd_state.Snapshot(number, snapshot, image.size, self._ceph.now()))
+            taken = rbd_state.Snapshot(number, snapshot, image.size, self._ceph.now(), content=image.content)
+            image.snapshots.append(taken)
 
     def snapshots(self, name: str) -> Sequence[api.SnapshotInfo]:
         with self._image("snapshots", name) as image:
@@ -295,9 +294,11 @@ class FakeImages:
             ]
 
     def trash_move(self, name: str, *, delay_seconds: int) -> None:
-        with self._image("trash_move", name) as image:
-            self._ceph.check_room(self._place.pool)
-            now = self._ceph.now()
+        with self._cluster.call("trash_move") as ceph:
+            image = ceph.named(self._place, name)
+            if image is None:
+                raise errors.ImageNotFoundError(f"there is no image {name} in {self._place}")
+            now = ceph.now()
             expires = now + datetime.timedelta(seconds=delay_seconds)
             image.trash = api.TrashEntry(id=image.id, name=name, deleted=now, expires=expires)
 
@@ -321,10 +322,10 @@ class FakeImages:
             ceph.forget(image)
 
     def _trashed(self, image_id: str) -> rbd_state.Image:
-        image = self._ceph.by_id(self._place, image_id)
-        if image.trash is None:
-            raise errors.ImageNotFoundError(f"there is no image with id {image_id} in the trash of {self._place}")
-        return image
+        for image in self._ceph.everything:
+            if image.place == self._place and image.id == image_id and image.trash is not None:
+                return image
+        raise errors.ImageNotFoundError(f"there is no image with id {image_id} in the trash of {self._place}")
 
     def lock(self, item: str, *, cookie: str, seconds: int) -> None:
         with self._cluster.call("lock") as ceph:
@@ -380,7 +381,7 @@ def _parent(image: rbd_state.Image) -> api.Parent | None:
         place=parent.place,
         image_id=parent.id,
         image=parent.name,
-        snapshot=snapshot.name,
+        snapshot=f"trashed-{snapshot.id}" if snapshot.trashed else snapshot.name,
         trashed=parent.trash is not None,
     )
 

@@ -28,6 +28,7 @@ class Snapshot:
     size: int
     created: datetime.datetime
     trashed: bool = False
+    content: str = ""
 
 
 @dataclasses.dataclass(eq=False)
@@ -45,6 +46,7 @@ class Image:
     watchers: list[api.Watcher] = dataclasses.field(default_factory=list)
     owner: api.LockOwner | None = None
     trash: api.TrashEntry | None = None
+    content: str = ""
 
 
 @dataclasses.dataclass(eq=False)

@@ -48,8 +48,10 @@ class PoolStats:
     """A pool's room, in bytes, as its users see it: after replication or erasure coding.
 
     Attributes:
-        max_avail: what can still be written; 0 also where the cluster has no manager that would count it.
+        max_avail: what can still be written.
         quota: the most that may be stored; 0 means unlimited.
+
+    All are 0 where the cluster's manager, which counts, has not counted yet.
     """
 
     max_avail: int
@@ -107,6 +109,7 @@ class Parent:
     """The snapshot that a clone's unwritten parts are read from.
 
     Attributes:
+        snapshot: where it was trashed, a name that Ceph made up.
         trashed: whether the parent image is in the trash.
     """
 
@@ -357,7 +360,10 @@ class Images(Protocol):
 
 
 class Cluster(Protocol):
-    """One connection to a cluster."""
+    """One connection to a cluster. It ends when nobody refers to it, nor to images that it gave."""
+
+    def is_usable(self) -> bool:
+        """Whether it is of use still: a client that was fenced off, for one, has to connect anew."""
 
     def fsid(self) -> str:
         """Which cluster it is."""
@@ -406,6 +412,3 @@ class Cluster(Protocol):
 
     def fenced(self) -> Collection[str]:
         """The addresses on the blocklist."""
-
-    def close(self) -> None:
-        """End the connection; once more is harmless."""
