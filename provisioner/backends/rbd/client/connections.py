@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections.abc import Callable
 
+from provisioner import errors
 from provisioner.backends.rbd.client import api
 
 Connect = Callable[[api.Credentials], api.Cluster]
@@ -20,11 +21,15 @@ class _Slot:
 
     Attributes:
         making: held while connecting, which takes seconds where nobody answers: others wait for its outcome.
+        failure: of the last attempt; None where that was good.
+        failures: how many attempts have failed.
     """
 
     making: threading.Lock = dataclasses.field(default_factory=threading.Lock)
     stamp: bytes = b""
     cluster: api.Cluster | None = None
+    failure: errors.ProvisionerError | None = None
+    failures: int = 0
 
 
 class Connections:
@@ -50,11 +55,19 @@ class Connections:
         stamp = _stamp(credentials)
         with self._lock:
             slot = self._slots.setdefault((credentials.cluster, credentials.user), _Slot())
+        seen = slot.failures
         with slot.making:
+            if slot.failure is not None and slot.failures != seen and slot.stamp == stamp:
+                # It failed while this call waited for it: were each to try for itself, the last would wait for all.
+                raise slot.failure
             if slot.cluster is None or slot.stamp != stamp or not slot.cluster.is_usable():
-                slot.cluster = None
-                slot.cluster = self._connect(credentials)
-                slot.stamp = stamp
+                slot.cluster, slot.failure, slot.stamp = None, None, stamp
+                try:
+                    slot.cluster = self._connect(credentials)
+                except errors.ProvisionerError as error:
+                    slot.failure = error
+                    slot.failures += 1
+                    raise
             return slot.cluster
 
 
