@@ -3,10 +3,10 @@
 import errno
 from collections.abc import Mapping, Sequence
 
-from provisioner.backends.rbd.client import api, errors, layouts, locks, snapshots, trash
+from provisioner.backends.rbd.client import api, errors, layouts, locks, notes, snapshots, trash
 
 
-class LibrbdImages(snapshots.Snapshots, trash.Trash, locks.Locks):
+class LibrbdImages(snapshots.Snapshots, trash.Trash, locks.Locks, notes.Notes):
     """The images of one place of a real cluster."""
 
     def create(
