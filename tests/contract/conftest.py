@@ -8,7 +8,8 @@ import pytest
 
 from provisioner import model
 from provisioner.backends import base
-from tests.fakes import directory_pools, memory_backend, mounts
+from provisioner.backends.rbd.client import api
+from tests.fakes import directory_pools, memory_backend, mounts, rbd_backend, rbd_state
 
 TOTAL = 12 * model.MIB
 _UNLIMITED = {"enforcement": "none"}
@@ -80,7 +81,19 @@ def _directory(tmp_path: Path) -> Directories:
     return Directories(backend, again, use, _UNLIMITED, quarantine)  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=[_memory, _directory], ids=["memory", "directory"])
+def _rbd(tmp_path: Path) -> Storage:
+    ceph = rbd_state.Ceph()
+    backend = rbd_backend.rbd_backend(ceph, tmp_path)
+
+    def use(volume_id: model.VolumeId) -> None:
+        context = backend.get(volume_id).context
+        ceph.watch(api.Place(context["pool"]), context["imageName"])
+
+    again = rbd_backend.rbd_backend(ceph, tmp_path)
+    return Storage(backend, again, use, {"onDelete": "purge"}, parameters=rbd_backend.CLASS)
+
+
+@pytest.fixture(params=[_memory, _directory, _rbd], ids=["memory", "directory", "rbd"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     make: Callable[[Path], Storage] = request.param
     return make(tmp_path)

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from provisioner import model
 from provisioner.backends import base
-from tests.fakes import memory_backend
+from provisioner.backends.rbd.client import api
+from tests.fakes import memory_backend, rbd_backend, rbd_state
 
 TOTAL = 64 * model.MIB
 
@@ -56,4 +57,21 @@ def _memory(tmp_path: Path) -> Storage:
     return Storage(backend, backend, write, read)
 
 
-STORAGES: dict[str, Callable[[Path], Storage]] = {"memory": _memory}
+def _rbd(tmp_path: Path) -> Storage:
+    ceph = rbd_state.Ceph(room=TOTAL)
+    backend = rbd_backend.rbd_backend(ceph, tmp_path)
+
+    def image(volume_id: model.VolumeId) -> rbd_state.Image:
+        context = backend.get(volume_id).context
+        return ceph.image(api.Place(context["pool"]), context["imageName"])
+
+    def write(volume_id: model.VolumeId, text: str) -> None:
+        image(volume_id).content = text
+
+    def read(volume_id: model.VolumeId) -> str:
+        return image(volume_id).content
+
+    return Storage(backend, rbd_backend.rbd_backend(ceph, tmp_path), write, read, rbd_backend.CLASS)
+
+
+STORAGES: dict[str, Callable[[Path], Storage]] = {"memory": _memory, "rbd": _rbd}

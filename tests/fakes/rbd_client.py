@@ -14,6 +14,7 @@ from tests.fakes import rbd_state
 _KNOWN_FEATURES = api.DEFAULT_FEATURES | {"striping", "data-pool", "journaling"}
 _NEEDS = {"object-map": "exclusive-lock", "fast-diff": "object-map", "journaling": "exclusive-lock"}
 _ORDERS = range(12, 27)
+_MOST_OBJECTS = 256_000_000
 
 
 def credentials(key: str = "key") -> api.Credentials:
@@ -89,9 +90,7 @@ class FakeCluster:
 
     def fence(self, address: str, *, seconds: int) -> None:
         with self.call("fence") as ceph:
-            ceph.fenced.add(address)
-            for image in ceph.everything:
-                image.watchers = [watcher for watcher in image.watchers if watcher.address != address]
+            ceph.fence(address)
 
     def fenced(self) -> Collection[str]:
         with self.call("fenced") as ceph:
@@ -125,6 +124,8 @@ class FakeImages:
         metadata: Mapping[str, str] | None = None,
     ) -> str:
         self._ceph.faults.reach("create")
+        if "object-map" in layout.features and size >> (layout.order or 22) > _MOST_OBJECTS:
+            raise errors.InvalidImageError("the image has more objects than an object map holds")
         image = self._list_new(name, layout)
         self._ceph.faults.reach("create:listed")
         return self._complete(image, "create", metadata, {"size": size, "layout": layout})
@@ -257,10 +258,10 @@ class FakeImages:
         with self._image("break_lock", name) as image:
             if image.owner is None:
                 return
-            if image.owner != owner or any(watcher.address == owner.address for watcher in image.watchers):
+            if image.owner.address != owner.address:
                 raise errors.ImageBusyError(f"the lock of image {name} is held by {image.owner.address}")
             image.owner = None
-            self._ceph.fenced.add(owner.address)
+            self._ceph.fence(owner.address)
 
     def create_snapshot(self, name: str, snapshot: str) -> None:
         with self._image("create_snapshot", name) as image:

@@ -182,6 +182,12 @@ class Ceph:
         if snapshot.trashed and not self.children(parent, snapshot):
             parent.snapshots.remove(snapshot)
 
+    def fence(self, address: str) -> None:
+        """Put a client on the blocklist: it watches nothing any more, and its locks stay."""
+        self.fenced.add(address)
+        for image in self.everything:
+            image.watchers = [watcher for watcher in image.watchers if watcher.address != address]
+
     # --- ways to trouble it
 
     def half_make(self, place: api.Place, name: str) -> None:
@@ -197,7 +203,8 @@ class Ceph:
 
     def leave(self, place: api.Place, name: str, *, address: str = STRANGER, cleanly: bool = True) -> None:
         """Have the stranger go; not `cleanly` as one whose machine died: the lock stays."""
-        image = self.image(place, name)
-        image.watchers = [watcher for watcher in image.watchers if watcher.address != address]
-        if cleanly and image.owner is not None and image.owner.address == address:
-            image.owner = None
+        for image in self.everything:
+            if (image.place, image.name) == (place, name):
+                image.watchers = [watcher for watcher in image.watchers if watcher.address != address]
+                if cleanly and image.owner is not None and image.owner.address == address:
+                    image.owner = None

@@ -95,7 +95,14 @@ class Maker:
         """
         note = f"making.{image}"
         with self._alone(spot, image):
-            self._claim(spot, image, note)
+            try:
+                self._claim(spot, image, note)
+            except errors.OperationPendingError:
+                # Whole already: all that the other has left to do is to remove its note.
+                found = self.look(spot, image)
+                if found is None:
+                    raise
+                return found
             self._steps("create.claimed")
             try:
                 found = self._build(spot, image, wanted, layout, origin)
