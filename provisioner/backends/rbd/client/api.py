@@ -280,10 +280,12 @@ class Images(Protocol):
         """Who holds the image's exclusive lock."""
 
     def break_lock(self, name: str, owner: LockOwner) -> None:
-        """Take the exclusive lock from `owner`; Ceph blocklists it first. No error where it is held no more.
+        """Take the exclusive lock from `owner`, dead or alive: Ceph blocklists it first, so that it writes no more.
+
+        No error where nobody holds it.
 
         Raises:
-            ImageBusyError: it is held by somebody else by now, or by an owner that is alive.
+            ImageBusyError: it is held by somebody else by now.
         """
 
     def create_snapshot(self, name: str, snapshot: str) -> None:
