@@ -12,21 +12,35 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
-from provisioner import csiclient, metrics
+from provisioner import csiclient, metrics, model
+from tests.conformance import sanity
+from tests.harness import ceph as ceph_cluster
 from tests.harness import tools
 
 _START_SECONDS = 30
 _STOP_SECONDS = 15
+# Room for a filesystem, in the pool of the cluster.
+_RBD_SUITE = sanity.Suite(
+    volume_size=64 * model.MIB,
+    parameters={"clusterID": "test", "pool": ceph_cluster.POOL},
+)
+ceph = ceph_cluster.ceph
 
 
 @dataclasses.dataclass(frozen=True)
 class Driver:
-    """A driver that runs."""
+    """A driver that runs.
+
+    Attributes:
+        suite: how csi-sanity has to ask it.
+    """
 
     socket: Path
     pid: int
     log: Path
+    suite: sanity.Suite = sanity.Suite()
 
 
 @pytest.fixture(scope="session")
@@ -46,12 +60,18 @@ def csi_sanity() -> Path:
     return program
 
 
-@pytest.fixture(params=["memory", "full", "directory"])
+@pytest.fixture(params=["memory", "full", "directory", "rbd"])
 def driver(request: pytest.FixtureRequest, csi_sanity: Path, tmp_path: Path) -> Iterator[Driver]:
     """A driver with nothing in it yet."""
     socket = tmp_path / "csi.sock"
-    commands = {"memory": _memory_driver, "full": _full_driver, "directory": _directory_driver}
-    with _running(commands[request.param](socket, tmp_path), socket, tmp_path / "log") as running:
+    suite = sanity.Suite()
+    if request.param == "rbd":
+        command = _rbd_driver(socket, tmp_path, request.getfixturevalue("ceph"))
+        suite = _RBD_SUITE
+    else:
+        commands = {"memory": _memory_driver, "full": _full_driver, "directory": _directory_driver}
+        command = commands[request.param](socket, tmp_path)
+    with _running(command, socket, tmp_path / "log", suite) as running:
         yield running
 
 
@@ -76,8 +96,17 @@ def _directory_driver(socket: Path, scratch: Path) -> Sequence[str | Path]:
     )
 
 
+def _rbd_driver(socket: Path, scratch: Path, cluster: ceph_cluster.CephCluster) -> Sequence[str | Path]:
+    """Images on a real cluster."""
+    clusters = scratch / "clusters.yaml"
+    clusters.touch(mode=0o600)
+    known = {"clusterID": "test", "monitors": list(cluster.monitors), "user": ceph_cluster.USER, "key": cluster.key}
+    clusters.write_text(yaml.safe_dump([known]))
+    return *_memory_driver(socket, scratch), "--rbd", clusters
+
+
 @contextlib.contextmanager
-def _running(command: Sequence[str | Path], socket: Path, log: Path) -> Iterator[Driver]:
+def _running(command: Sequence[str | Path], socket: Path, log: Path, suite: sanity.Suite) -> Iterator[Driver]:
     with log.open("w") as output:
         process = subprocess.Popen(
             ["unshare", "--mount", "--propagation=private", *command],
@@ -88,7 +117,7 @@ def _running(command: Sequence[str | Path], socket: Path, log: Path) -> Iterator
         )
     try:
         _await_driver(socket, process, log)
-        yield Driver(socket, process.pid, log)
+        yield Driver(socket, process.pid, log, suite)
     finally:
         process.terminate()
         try:

@@ -1,13 +1,26 @@
 """Runs csi-sanity, the CSI community's own conformance suite, and reads what it found."""
 
 import dataclasses
+import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 _SECONDS = 300
-# Small enough for any pool; csi-sanity's default is 10 GiB.
-_VOLUME_SIZE = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """How a driver has to be asked.
+
+    Attributes:
+        volume_size: bytes; small enough for any pool, where csi-sanity's default is 10 GiB.
+        parameters: of the class.
+    """
+
+    volume_size: int = 1 << 20
+    parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,16 +41,19 @@ class Report:
     output: str
 
 
-def run(program: Path, *, driver_pid: int, socket: Path, scratch: Path) -> Report:
+def run(program: Path, suite: Suite, *, driver_pid: int, socket: Path, scratch: Path) -> Report:
     """Run all of the suite against the driver, in the driver's own mount namespace."""
-    results = scratch / "junit.xml"
+    results, parameters = scratch / "junit.xml", scratch / "parameters.yaml"
+    parameters.write_text(json.dumps(dict(suite.parameters)))
     answer = subprocess.run(
         [
             *("nsenter", "--mount", f"--target={driver_pid}", program),
             f"-csi.endpoint={socket}",
             f"-csi.mountdir={scratch / 'target'}",
             f"-csi.stagingdir={scratch / 'staging'}",
-            f"-csi.testvolumesize={_VOLUME_SIZE}",
+            f"-csi.testvolumesize={suite.volume_size}",
+            f"-csi.testvolumeexpandsize={2 * suite.volume_size}",
+            f"-csi.testvolumeparameters={parameters}",
             f"-csi.junitfile={results}",
             "-ginkgo.no-color",
         ],

@@ -1,42 +1,35 @@
-"""The CSI services in front of the in-memory backend, as a process of its own: `serve_driver SOCKET DATA [--full]`.
+"""The CSI services of one backend as a process of its own: `serve_driver SOCKET DATA [--full | --rbd CLUSTERS]`.
 
-What is made lasts as long as the process; what is published is a real bind mount of a directory below DATA. With
-`--full` the backend offers everything, and volumes are staged, as devices are.
+Alone it has the in-memory backend of one node; with `--full` the one that offers everything, and with `--rbd` images on
+the Ceph clusters of that file. What is published is a real bind mount of a directory below DATA.
 """
 
 import argparse
 import asyncio
+import contextlib
 import dataclasses
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from provisioner import metrics, model, volumes
+from provisioner.backends import base
+from provisioner.backends.rbd import backend as rbd_backend
+from provisioner.backends.rbd import config
+from provisioner.backends.rbd.client import connections, librbd
 from provisioner.csi import controller, identity, node, server
 from provisioner.node import service as node_service
 from tests.fakes import memory_backend, staging_node
 
-NAME = "memory.csi.provisioner"
+NAME = "test.csi.provisioner"
 NODE = "here"
 
 
-def plain_backend(data: Path) -> memory_backend.MemoryBackend:
-    """Volumes of one node."""
-    return memory_backend.MemoryBackend(topology=model.Topology.of({f"topology.{NAME}/node": NODE}), data=data)
-
-
-def full_backend(data: Path) -> memory_backend.MemoryBackend:
-    """Volumes that every node reaches, after it was given them."""
-    features = dataclasses.replace(memory_backend.FULL, devices=True)
-    return memory_backend.MemoryBackend(features=features, data=data, nodes=frozenset({NODE}))
-
-
-async def serve(socket: Path, backend: memory_backend.MemoryBackend) -> None:
+async def serve(socket: Path, backend: base.Backend, on_node: node.NodeService) -> None:
     """Serve until SIGTERM."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     service = volumes.VolumeService(backend)
-    mounts = node_service.NodeService(backend)
-    on_node = staging_node.StagingNode(mounts, backend) if backend.features.devices else mounts
     serving = server.Server(
         socket,
         identity=identity.Identity(
@@ -50,7 +43,41 @@ async def serve(socket: Path, backend: memory_backend.MemoryBackend) -> None:
     await stop.wait()
     await serving.stop(5)
     await service.close()
-    await mounts.close()
+
+
+@contextlib.asynccontextmanager
+async def _staging(backend: base.Backend, data: Path) -> AsyncIterator[staging_node.StagingNode]:
+    on_node = staging_node.StagingNode(backend, data)
+    yield on_node
+    await on_node.close()
+
+
+async def serve_plain(socket: Path, data: Path) -> None:
+    """Volumes of one node."""
+    place = model.Topology.of({f"topology.{NAME}/node": NODE})
+    backend = memory_backend.MemoryBackend(topology=place, data=data)
+    on_node = node_service.NodeService(backend)
+    await serve(socket, backend, on_node)
+    await on_node.close()
+
+
+async def serve_full(socket: Path, data: Path) -> None:
+    """Volumes that a node can use after it was given them, with everything that can be announced."""
+    features = dataclasses.replace(memory_backend.FULL, devices=True)
+    backend = memory_backend.MemoryBackend(features=features, nodes=frozenset({NODE}))
+    async with _staging(backend, data) as on_node:
+        await serve(socket, backend, on_node)
+
+
+async def serve_rbd(socket: Path, data: Path, clusters: Path) -> None:
+    """Images of a pool."""
+    connected = connections.Connections(librbd.LibradosCluster)
+    backend = rbd_backend.RbdBackend(
+        config.RbdConfig(clusters=clusters), connected.get, metrics.Metrics(), has_node=lambda name: name == NODE
+    )
+    async with _staging(backend, data) as on_node:
+        await serve(socket, backend, on_node)
+    backend.close()
 
 
 def main() -> None:
@@ -59,8 +86,12 @@ def main() -> None:
     parser.add_argument("socket", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--rbd", type=Path)
     asked = parser.parse_args()
-    asyncio.run(serve(asked.socket, (full_backend if asked.full else plain_backend)(asked.data)))
+    if asked.rbd is not None:
+        asyncio.run(serve_rbd(asked.socket, asked.data, asked.rbd))
+    else:
+        asyncio.run((serve_full if asked.full else serve_plain)(asked.socket, asked.data))
 
 
 if __name__ == "__main__":

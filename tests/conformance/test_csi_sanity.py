@@ -44,7 +44,7 @@ async def test_csi_sanity_passes_and_skips_only_what_is_not_announced(
 ) -> None:
     announced = await _announced(driver)
 
-    report = sanity.run(csi_sanity, driver_pid=driver.pid, socket=driver.socket, scratch=tmp_path)
+    report = sanity.run(csi_sanity, driver.suite, driver_pid=driver.pid, socket=driver.socket, scratch=tmp_path)
 
     assert report.failed == [], f"{report.output}\n--- the driver's log\n{driver.log.read_text()}"
     assert report.exit_status == 0
@@ -55,7 +55,7 @@ async def test_csi_sanity_passes_and_skips_only_what_is_not_announced(
 
 
 async def test_csi_sanity_leaves_no_volume_behind(driver: conftest.Driver, csi_sanity: Path, tmp_path: Path) -> None:
-    sanity.run(csi_sanity, driver_pid=driver.pid, socket=driver.socket, scratch=tmp_path)
+    sanity.run(csi_sanity, driver.suite, driver_pid=driver.pid, socket=driver.socket, scratch=tmp_path)
     client = csiclient.GrpcClient(str(driver.socket), measured=metrics.Metrics())
 
     left = [volume async for volume in client.list_volumes(page=10, timeout=10)]
