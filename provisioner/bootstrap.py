@@ -1,10 +1,10 @@
-"""The composition root: the only module that names concrete classes, and says what each command is made of.
+"""The composition root: says what each command is made of. Which classes a backend is made of, `storage` says.
 
     command      CSI services                     watcher
     serve        Identity, Controller, Node       of the cluster
     controller   Identity, Controller             of the cluster (or of a stranger's driver, by --csi-endpoint)
     node         Identity, Node, and Controller   of this node, where
-                 where pools are a node's own     pools are its own
+                 where volumes are a node's own   volumes are its own
 
 The parts start from the storage up to the watcher, and stop the other way round: no claim is begun that the driver
 could not finish any more.
@@ -14,9 +14,19 @@ import asyncio
 import importlib.metadata
 from collections.abc import Callable
 
-from provisioner import csiclient, errors, health, metrics, roles, settings, supervise, volumes, workpool
-from provisioner.backends.directory import backend as directory_backend
-from provisioner.backends.directory import config as directory_config
+from provisioner import (
+    csiclient,
+    errors,
+    health,
+    metrics,
+    probing,
+    roles,
+    settings,
+    storage,
+    supervise,
+    volumes,
+    workpool,
+)
 from provisioner.controllers import options, watcher
 from provisioner.csi import controller, identity, node, registration, server
 from provisioner.kube import client as kube_client
@@ -27,8 +37,8 @@ _GRACE_SECONDS = 8.5
 _WATCHER_DRAIN_SECONDS = 5.0
 _CSI_DRAIN_SECONDS = 2.0
 _PURGE_SECONDS = 60.0
-# What the pools get to be made before the driver answers calls; a disk that hangs holds nothing else up.
-_POOLS_SECONDS = 5.0
+# What the storage gets to be prepared before the driver answers calls; a disk that hangs holds nothing else up.
+_PREPARE_SECONDS = 5.0
 
 
 async def run(role: roles.Role, loaded: settings.Settings, stop: asyncio.Event) -> None:
@@ -51,15 +61,16 @@ def _driver_parts(
     role: roles.Role, loaded: settings.Settings, measured: metrics.Metrics, face: health.HealthServer
 ) -> list[supervise.Part]:
     """The storage and the CSI services before it."""
-    own, backend = loaded[settings.Driver], _backend(role, loaded, measured)
+    own, stored = loaded[settings.Driver], storage.build(role, loaded, measured)
+    backend = stored.backend
     service = volumes.VolumeService(backend, workers=own.csi_workers)
-    face.add_ready("storage", service.probe)
-    makes_volumes = role is not roles.Role.NODE or not loaded[settings.Directory].shared_pools
-    mounts = None if role is roles.Role.CONTROLLER else node_service.NodeService(backend)
+    face.add_ready("storage", probing.Probing(service.probe).check)
+    makes_volumes = roles.makes_volumes(role, loaded)
+    mounts = node_service.NodeService(stored.node) if stored.node and role is not roles.Role.CONTROLLER else None
     csi_server = server.Server(
         own.csi_socket,
         identity=identity.Identity(
-            name=own.driver_name,
+            name=own.name,
             version=importlib.metadata.version("provisioner"),
             features=backend.features,
             probe=service.probe,
@@ -70,51 +81,33 @@ def _driver_parts(
         measured=measured,
     )
     parts: list[supervise.Part] = []
-    if loaded[settings.Directory].init_pools:
-        parts.append(_pools_part(backend))
+    if stored.prepare is not None:
+        parts.append(_prepare_part(stored.prepare))
     if makes_volumes:
         parts.append(_trash_part(backend))
-    parts.append(_Services(csi_server, service, mounts))
+    parts.append(_Services(csi_server, service, mounts, stored.close))
     if mounts is not None and loaded[settings.Node].registration:
         parts.append(_registration_part(loaded, measured, face))
     return parts
 
 
-def _backend(
-    role: roles.Role, loaded: settings.Settings, measured: metrics.Metrics
-) -> directory_backend.DirectoryBackend:
-    pools = loaded[settings.Directory]
-    own_node = None if pools.shared_pools or role is roles.Role.CONTROLLER else loaded[settings.Node].node_name
-    return directory_backend.DirectoryBackend(
-        directory_config.DirectoryConfig(
-            pools=pools.pool,
-            topology_key=f"topology.{loaded[settings.Driver].driver_name}/node",
-            node_name=own_node,
-            spare=pools.pool_spare,
-            memory=loaded[settings.Driver].csi_socket.parent,
-            trash_retention=pools.trash_retention,
-        ),
-        measured,
-    )
+def _prepare_part(prepare: Callable[[], None]) -> supervise.Part:
+    """Makes what has to be there before the first volume: a directory's pools."""
 
-
-def _pools_part(backend: directory_backend.DirectoryBackend) -> supervise.Part:
-    """Makes the pools."""
-
-    async def make(came_up: Callable[[], None]) -> None:
+    async def run_once(came_up: Callable[[], None]) -> None:
         threads = workpool.WorkPool(name="pools", mutating=1, reading=1)
         try:
-            await threads.read(backend.initialise)
+            await threads.read(prepare)
         finally:
             threads.abandon()
         came_up()
         await asyncio.Event().wait()
 
-    return supervise.Kept("pools", make, patience=_POOLS_SECONDS)
+    return supervise.Kept("pools", run_once, patience=_PREPARE_SECONDS)
 
 
-def _trash_part(backend: directory_backend.DirectoryBackend) -> supervise.Part:
-    """Empties the trash of what has expired, also where some pool could not be made.
+def _trash_part(backend: storage.Backend) -> supervise.Part:
+    """Empties the trash of what has expired, also where some of the storage cannot be reached.
 
     A purge that the end of the process cuts off goes on after the next start; nobody waits for it.
     """
@@ -136,9 +129,13 @@ class _Services:
     """The CSI services as one part: what is still at work behind them is waited for when they stop."""
 
     def __init__(
-        self, csi_server: server.Server, service: volumes.VolumeService, mounts: node_service.NodeService | None
+        self,
+        csi_server: server.Server,
+        service: volumes.VolumeService,
+        mounts: node_service.NodeService | None,
+        close: Callable[[], None],
     ) -> None:
-        self._server, self._service, self._mounts = csi_server, service, mounts
+        self._server, self._service, self._mounts, self._close = csi_server, service, mounts, close
 
     async def start(self) -> None:
         await self._server.start()
@@ -148,6 +145,7 @@ class _Services:
         await self._service.close()
         if self._mounts is not None:
             await self._mounts.close()
+        self._close()
 
 
 def _registration_part(
@@ -157,10 +155,10 @@ def _registration_part(
     endpoint = host.registration_socket or (
         own.csi_socket
         if own.csi_socket.is_relative_to(host.kubelet_dir)
-        else host.kubelet_dir / "plugins" / own.driver_name / own.csi_socket.name
+        else host.kubelet_dir / "plugins" / own.name / own.csi_socket.name
     )
     registered = registration.Registration(
-        driver=own.driver_name, endpoint=endpoint, registry=host.kubelet_dir / "plugins_registry", measured=measured
+        driver=own.name, endpoint=endpoint, registry=host.kubelet_dir / "plugins_registry", measured=measured
     )
 
     async def register(came_up: Callable[[], None]) -> None:

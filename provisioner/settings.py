@@ -78,8 +78,11 @@ class Monitoring:
 class Driver:
     """The CSI driver."""
 
+    backend: Literal["directory", "rbd"] = _setting(
+        "directory", "Where volumes live: in directories of the nodes, or as images in a pool of Ceph."
+    )
     driver_name: str = _setting(
-        "directory.csi.provisioner", "The driver's name: the `provisioner` of its StorageClasses."
+        "", "The driver's name: the `provisioner` of its StorageClasses [default: <backend>.csi.provisioner]."
     )
     csi_socket: Path = _setting(
         Path("/csi/csi.sock"), "Unix socket on which the CSI services listen, as this process sees it."
@@ -88,6 +91,14 @@ class Driver:
         None, "Socket of a CSI driver that runs already; the watcher then drives it instead of one of our own."
     )
     csi_workers: Count = _setting(16, "Calls to the storage at a time; more wait for their turn.")
+    trash_retention: datetime.timedelta = _setting(
+        seconds(24 * 3600), "How long a deleted volume can be had back before its space is freed."
+    )
+
+    @property
+    def name(self) -> str:
+        """The driver's name, also where none was given."""
+        return self.driver_name or f"{self.backend}.csi.provisioner"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,8 +137,22 @@ class Directory:
     pool_spare: Bytes = _setting(
         Bytes(0), "Bytes of each pool that are never promised: for what others write to the same filesystem."
     )
-    trash_retention: datetime.timedelta = _setting(
-        seconds(24 * 3600), "How long a deleted volume can be had back before its space is freed."
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rbd:
+    """The Ceph clusters of the RBD backend."""
+
+    rbd_clusters: Path | None = _setting(
+        None,
+        "The Ceph clusters (clusterID, monitors, user, key) as a YAML file, or a directory of such files: a mounted "
+        "Secret. It is read again when it changes.",
+    )
+    instance: str = _setting(
+        "k8s", "Name of this Kubernetes cluster, which its images' names begin with: several can share a pool."
+    )
+    rbd_mounter: Literal["auto", "krbd", "nbd", "fuse"] = _setting(
+        "auto", "How this node attaches images whose class leaves it open; `auto`: the first that works here."
     )
 
 
@@ -329,4 +354,4 @@ def _pairs(raw: Any) -> Mapping[str, Any]:
     return {name: path for name, _, path in pairs}
 
 
-ALL_GROUPS = (Logging, Monitoring, Driver, Node, Directory, Kubernetes, Watcher)
+ALL_GROUPS = (Logging, Monitoring, Driver, Node, Directory, Rbd, Kubernetes, Watcher)

@@ -4,10 +4,13 @@ import importlib.metadata
 
 import click
 
-from provisioner.cli import run
+from provisioner.cli import restore, run, volumes
 
 
-@click.group(commands=run.COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    commands=(*run.COMMANDS, volumes.volumes, restore.restore),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(importlib.metadata.version("provisioner"), message="%(version)s")
 def main() -> None:
     """Give a Kubernetes cluster dynamic volumes.

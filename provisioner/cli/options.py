@@ -1,6 +1,7 @@
 """Settings as command-line options: each declared setting becomes a flag with its help text and default."""
 
 import datetime
+import functools
 import os
 import types
 import typing
@@ -16,22 +17,25 @@ from provisioner import settings
 
 def with_settings(
     groups: Sequence[type], check: Callable[[settings.Settings], Sequence[str]]
-) -> Callable[[Callable[[settings.Settings], None]], Callable[..., None]]:
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the flags of these groups, and call it with the settings read from all three sources.
 
-    `check` finds what is wrong with settings that can each be read, as for `settings.load`. Wrong settings end the
-    command with status 2 and a list of every fault.
+    Arguments and options of the command's own are passed on to it by name. `check` finds what is wrong with settings
+    that can each be read, as for `settings.load`. Wrong settings end the command with status 2 and a list of every
+    fault.
     """
+    names = {field.name for field in settings.fields(groups)}
 
-    def decorate(command: Callable[[settings.Settings], None]) -> Callable[..., None]:
-        def with_flags(config: Path | None, **flags: Any) -> None:
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        def with_flags(config: Path | None, **given: Any) -> None:
+            flags = {name: given.pop(name) for name in names}
             try:
                 loaded = settings.load(groups, file=_read(config), environment=os.environ, flags=flags, check=check)
             except settings.SettingsError as error:
                 raise click.UsageError(str(error)) from error
-            command(loaded)
+            command(loaded, **given)
 
-        with_flags.__name__, with_flags.__doc__ = command.__name__, command.__doc__
+        functools.update_wrapper(with_flags, command)
         decorated: Callable[..., None] = with_flags
         for field in reversed(list(settings.fields(groups))):
             decorated = _option(field)(decorated)
