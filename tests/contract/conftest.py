@@ -9,8 +9,11 @@ import pytest
 from provisioner import model
 from provisioner.backends import base
 from provisioner.backends.rbd.client import api
+from tests.contract import real_rbd
 from tests.fakes import directory_pools, memory_backend, mounts, rbd_backend, rbd_state
+from tests.harness import ceph as ceph_harness
 
+ceph = ceph_harness.ceph
 TOTAL = 12 * model.MIB
 _UNLIMITED = {"enforcement": "none"}
 
@@ -93,10 +96,23 @@ def _rbd(tmp_path: Path) -> Storage:
     return Storage(backend, again, use, {"onDelete": "purge"}, parameters=rbd_backend.CLASS)
 
 
-@pytest.fixture(params=[_memory, _directory, _rbd], ids=["memory", "directory", "rbd"])
+def _ceph(tmp_path: Path, request: pytest.FixtureRequest, *, namespace: str = "") -> Storage:
+    pool = real_rbd.open_pool(request, tmp_path, namespace=namespace)
+    parameters = {**rbd_backend.CLASS, "radosNamespace": namespace}
+
+    def use(volume_id: model.VolumeId) -> None:
+        pool.use(volume_id, request)
+
+    return Storage(pool.backend, pool.again, use, {"onDelete": "purge"}, parameters=parameters)
+
+
+@pytest.fixture(params=["memory", "directory", "rbd", "ceph", "ceph-namespace"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
-    make: Callable[[Path], Storage] = request.param
-    return make(tmp_path)
+    kind, _, namespace = request.param.partition("-")
+    if kind == "ceph":
+        return _ceph(tmp_path, request, namespace=real_rbd.NAMESPACE if namespace else "")
+    makers: dict[str, Callable[[Path], Storage]] = {"memory": _memory, "directory": _directory, "rbd": _rbd}
+    return makers[kind](tmp_path)
 
 
 @pytest.fixture(params=[_memory, _directory], ids=["memory", "directory"])

@@ -5,9 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
 from provisioner import model
 from provisioner.backends import base
 from provisioner.backends.rbd.client import api
+from tests.contract import real_rbd
 from tests.fakes import memory_backend, rbd_backend, rbd_state
 
 TOTAL = 64 * model.MIB
@@ -72,6 +75,12 @@ def _rbd(tmp_path: Path) -> Storage:
         return image(volume_id).content
 
     return Storage(backend, rbd_backend.rbd_backend(ceph, tmp_path), write, read, rbd_backend.CLASS)
+
+
+def ceph(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """Images of a real cluster, whose room is larger than `TOTAL`."""
+    pool = real_rbd.open_pool(request, tmp_path)
+    return Storage(pool.backend, pool.again, pool.write, pool.read, rbd_backend.CLASS)
 
 
 STORAGES: dict[str, Callable[[Path], Storage]] = {"memory": _memory, "rbd": _rbd}

@@ -13,8 +13,10 @@ NOWHERE = model.VolumeId("no-such-volume")
 NOTHING = model.SnapshotId("no-such-snapshot")
 
 
-@pytest.fixture(params=featured.STORAGES)
+@pytest.fixture(params=[*featured.STORAGES, "ceph"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> featured.Storage:
+    if request.param == "ceph":
+        return featured.ceph(request, tmp_path)
     return featured.STORAGES[request.param](tmp_path)
 
 
