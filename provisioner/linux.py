@@ -30,18 +30,23 @@ MS_RDONLY = 1
 MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
+MS_SYNCHRONOUS = 16
 MS_REMOUNT = 32
+MS_DIRSYNC = 128
 MS_NOATIME = 1024
 MS_NODIRATIME = 2048
 MS_BIND = 4096
 MS_PRIVATE = 1 << 18
 MS_RELATIME = 1 << 21
 MS_STRICTATIME = 1 << 24
+MS_LAZYTIME = 1 << 25
 
 _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 0x04
 _MOVE_MOUNT_T_EMPTY_PATH = 0x40
 _UMOUNT_NOFOLLOW = 8
+
+_CAP_SYS_RESOURCE = 24
 
 _FS_IOC_GETFSUUID = (2 << 30) | (17 << 16) | (0x15 << 8)
 _UUID_BYTES = 16
@@ -88,10 +93,11 @@ def filesystem_magic(fd: int) -> int:
     return ctypes.c_ulong.from_buffer(buffer).value
 
 
-def mount(source: str | None, target: str, flags: int) -> None:
-    """Bind or remount, by path (mount(2))."""
+def mount(source: str | None, target: str, flags: int, *, fs_type: str = "", data: str = "") -> None:
+    """Mount a device with the filesystem's own options in `data`, bind or remount, by path (mount(2))."""
     name = None if source is None else os.fsencode(source)
-    _check(_libc.mount(name, os.fsencode(target), None, ctypes.c_ulong(flags), None))
+    kind = fs_type.encode() or None
+    _check(_libc.mount(name, os.fsencode(target), kind, ctypes.c_ulong(flags), data.encode() or None))
 
 
 def unmount(target: str) -> None:
@@ -105,6 +111,14 @@ def can_clone_mounts() -> bool:
     empty = struct.pack("=QQQQ", 0, 0, 0, 0)
     _libc.syscall(_MOUNT_SETATTR, -1, b"", _AT_EMPTY_PATH, empty, ctypes.c_size_t(len(empty)))
     return ctypes.get_errno() != errno.ENOSYS
+
+
+@functools.cache
+def may_resize_mounted_ext4() -> bool:
+    """Whether this process has CAP_SYS_RESOURCE, which ext4 wants of whoever lets it grow while it is mounted."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123 - no pathlib here
+        effective = next(line.split()[1] for line in status if line.startswith("CapEff:"))
+    return bool(int(effective, 16) >> _CAP_SYS_RESOURCE & 1)
 
 
 def clone_mount(fd: int) -> int:

@@ -46,6 +46,11 @@ def parse_options(flags: Sequence[str], *, read_only: bool) -> frozenset[str]:
     return frozenset({*plain, *atime, *(("ro",) if read_only else ())})
 
 
+def is_general(flag: str) -> bool:
+    """Whether every mount can have the option, whatever filesystem it shows."""
+    return flag in _SETTERS or flag in _NEUTRAL
+
+
 def effective_options(inherited: frozenset[str], chosen: frozenset[str]) -> frozenset[str]:
     """What mountinfo will show of a bind mount whose origin has the `inherited` options."""
     kept = {option for option in inherited if option in _SETTERS}

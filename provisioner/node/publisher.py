@@ -6,7 +6,6 @@ the meantime cannot lead a mount elsewhere.
 """
 
 import contextlib
-import dataclasses
 import errno
 import os
 from collections.abc import Callable, Iterator
@@ -14,30 +13,9 @@ from pathlib import Path
 
 from provisioner import errors, linux, model
 from provisioner.backends import base
-from provisioner.node import mountinfo, mounts, requests
+from provisioner.node import mountinfo, mounts, requests, targets
 
 _READ_ONLY_MODES = frozenset({model.AccessMode.SINGLE_NODE_READER_ONLY, model.AccessMode.MULTI_NODE_READER_ONLY})
-_TARGET_MODE = 0o750
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Target:
-    """An open target directory, and its name below its open parent."""
-
-    fd: int
-    parent_fd: int
-    path: Path
-
-    @property
-    def place(self) -> str:
-        """A path that leads to the target through the open parent, whatever is renamed above it."""
-        return f"/proc/self/fd/{self.parent_fd}/{self.path.name}"
-
-    def mount(self) -> mountinfo.Mount | None:
-        """What is mounted on the target, if anything."""
-        if mountinfo.mount_id(self.fd) == mountinfo.mount_id(self.parent_fd):
-            return None
-        return mountinfo.mount_of(self.fd)
 
 
 class Publisher:
@@ -78,7 +56,7 @@ class Publisher:
             read_only=request.read_only or capability.access_mode in _READ_ONLY_MODES,
         )
         try:
-            with self._source(request.volume_id) as source, _target(request.target) as target:
+            with self._source(request.volume_id) as source, targets.directory(request.target) as target:
                 self._publish(request, source, target, options)
         except OSError as error:
             raise errors.BackendUnavailableError(
@@ -97,10 +75,10 @@ class Publisher:
                 something is mounted in it.
         """
         try:
-            with _parent(target) as parent_fd:
+            with targets.parent(target) as parent_fd:
                 place = f"/proc/self/fd/{parent_fd}/{target.name}"
                 with contextlib.suppress(FileNotFoundError):
-                    os.close(_open_directory(parent_fd, target))
+                    os.close(targets.open_directory(parent_fd, target))
                     mounts.unmount_all(place)
                     self._steps("unpublish.unmounted")
                     os.rmdir(target.name, dir_fd=parent_fd)
@@ -124,7 +102,9 @@ class Publisher:
                 raise errors.VolumeNotFoundError(f"volume {volume_id} is not published at {volume_path}")
         return self._backend.usage(volume_id)
 
-    def _publish(self, request: requests.PublishRequest, source: int, target: _Target, options: frozenset[str]) -> None:
+    def _publish(
+        self, request: requests.PublishRequest, source: int, target: targets.Target, options: frozenset[str]
+    ) -> None:
         wanted = mounts.effective_options(mountinfo.mount_of(source).options, options)
         existing = target.mount()
         if existing is not None:
@@ -159,7 +139,7 @@ class Publisher:
         self,
         request: requests.PublishRequest,
         source: int,
-        target: _Target,
+        target: targets.Target,
         existing: mountinfo.Mount,
         wanted: frozenset[str],
     ) -> None:
@@ -181,7 +161,7 @@ class Publisher:
             remedy="unpublish it first",
         )
 
-    def _confirm(self, request: requests.PublishRequest, source: int, target: _Target) -> None:
+    def _confirm(self, request: requests.PublishRequest, source: int, target: targets.Target) -> None:
         """Take the mount back where the volume was deleted while it was being mounted."""
         try:
             with self._source(request.volume_id) as again:
@@ -199,56 +179,6 @@ def _refuse_second_target(request: requests.PublishRequest, source: int) -> None
             f"volume {request.volume_id} is ReadWriteOncePod and published at {other.mount_point} already",
             remedy="wait until the Pod that uses it has gone, or ask for ReadWriteOnce",
         )
-
-
-@contextlib.contextmanager
-def _parent(target: Path) -> Iterator[int]:
-    fd = os.open(target.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def _target(path: Path) -> Iterator[_Target]:
-    try:
-        parent_fd = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise errors.InvalidRequestError(
-            f"the target path's parent {path.parent} is no directory", remedy="the kubelet makes it"
-        ) from error
-    with contextlib.ExitStack() as stack:
-        stack.callback(os.close, parent_fd)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path.name, _TARGET_MODE, dir_fd=parent_fd)
-            # A refused publication leaves nothing behind; nobody would unpublish it.
-            stack.push(lambda kind, *_: _remove_empty(parent_fd, path) if kind else None)
-        fd = _open_directory(parent_fd, path)
-        stack.callback(os.close, fd)
-        yield _Target(fd, parent_fd, path)
-
-
-def _remove_empty(parent_fd: int, path: Path) -> None:
-    with contextlib.suppress(OSError):
-        os.rmdir(path.name, dir_fd=parent_fd)
-
-
-def _open_directory(parent_fd: int, path: Path) -> int:
-    try:
-        return linux.openat2(
-            parent_fd,
-            path.name,
-            os.O_PATH | os.O_DIRECTORY,
-            resolve=linux.RESOLVE_BENEATH | linux.RESOLVE_NO_SYMLINKS,
-        )
-    except OSError as error:
-        if error.errno not in {errno.ELOOP, errno.ENOTDIR}:
-            raise
-        raise errors.InvalidRequestError(
-            f"the target path {path} is a {'symlink' if error.errno == errno.ELOOP else 'file'}, not a directory",
-            remedy="remove it",
-        ) from error
 
 
 def _unpublish_error(error: OSError, volume_id: model.VolumeId, target: Path) -> errors.ProvisionerError:
