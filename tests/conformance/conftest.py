@@ -17,7 +17,7 @@ import yaml
 from provisioner import csiclient, metrics, model
 from tests.conformance import sanity
 from tests.harness import ceph as ceph_cluster
-from tests.harness import tools
+from tests.harness import needs, tools
 
 _START_SECONDS = 30
 _STOP_SECONDS = 15
@@ -73,6 +73,18 @@ def driver(request: pytest.FixtureRequest, csi_sanity: Path, tmp_path: Path) -> 
         command = commands[request.param](socket, tmp_path)
     with _running(command, socket, tmp_path / "log", suite) as running:
         yield running
+
+
+@pytest.fixture
+def fragile(tmp_path: Path) -> Iterator[tuple[ceph_cluster.CephCluster, Driver]]:
+    """A cluster of the test's own, to be troubled, and a driver on it."""
+    needs.require(ceph_cluster.NEEDS)
+    socket = tmp_path / "csi.sock"
+    with (
+        ceph_cluster.CephCluster() as cluster,
+        _running(_rbd_driver(socket, tmp_path, cluster), socket, tmp_path / "log", _RBD_SUITE) as running,
+    ):
+        yield cluster, running
 
 
 def _memory_driver(socket: Path, scratch: Path) -> Sequence[str | Path]:
