@@ -1,6 +1,6 @@
 # The program, on Debian with Debian's own Python: a backend may need bindings that only Debian packages (Ceph's do).
 # Stages: base → dependencies (the locked ones, in a virtual environment) ─┐
-#              → project (the wheel, laid out by itself) ──────────────────┴→ the image: base + two layers.
+#              → project (the wheel, laid out by itself) ──────────────────┴→ the image: base + three layers.
 ARG BASE=docker.io/library/debian:bookworm-slim
 
 FROM ${BASE} AS base
@@ -28,6 +28,12 @@ RUN /build/pip/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /build/w
     --root /build/root /build/wheel/*.whl
 
 FROM base
+# For Ceph: the binding; the programs that attach images, qemu-storage-daemon (in qemu-system-common) where the kernel
+# has no rbd or nbd; and those that make, check and grow filesystems.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends \
+    python3-rbd python3-rados ceph-common rbd-nbd kmod qemu-system-common qemu-utils qemu-block-extra e2fsprogs xfsprogs \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="provisioner" \
       org.opencontainers.image.description="An external dynamic provisioner for Kubernetes: a CSI driver and its watcher in one process" \

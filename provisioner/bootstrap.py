@@ -31,7 +31,6 @@ from provisioner.controllers import options, watcher
 from provisioner.csi import controller, identity, node, registration, server
 from provisioner.kube import client as kube_client
 from provisioner.kube import config as kube_config
-from provisioner.node import service as node_service
 
 _GRACE_SECONDS = 8.5
 _WATCHER_DRAIN_SECONDS = 5.0
@@ -66,7 +65,7 @@ def _driver_parts(
     service = volumes.VolumeService(backend, workers=own.csi_workers)
     face.add_ready("storage", probing.Probing(service.probe).check)
     makes_volumes = roles.makes_volumes(role, loaded)
-    mounts = node_service.NodeService(stored.node) if stored.node and role is not roles.Role.CONTROLLER else None
+    mounts = stored.node_half() if stored.node_half and role is not roles.Role.CONTROLLER else None
     csi_server = server.Server(
         own.csi_socket,
         identity=identity.Identity(
@@ -132,7 +131,7 @@ class _Services:
         self,
         csi_server: server.Server,
         service: volumes.VolumeService,
-        mounts: node_service.NodeService | None,
+        mounts: storage.NodeService | None,
         close: Callable[[], None],
     ) -> None:
         self._server, self._service, self._mounts, self._close = csi_server, service, mounts, close

@@ -16,6 +16,15 @@ from provisioner.backends.directory import config as directory_config
 from provisioner.backends.rbd import backend as rbd_backend
 from provisioner.backends.rbd import config as rbd_config
 from provisioner.backends.rbd.client import connections, librbd
+from provisioner.csi import node as csi_node
+from provisioner.node import service as node_service
+
+
+class NodeService(csi_node.NodeService, Protocol):
+    """The node half's work, which can be waited for at the end."""
+
+    async def close(self) -> None:
+        """Take no more calls and wait for the work that has begun."""
 
 
 class Backend(base.Backend, Protocol):
@@ -36,13 +45,13 @@ class Storage:
     """A backend, as one process uses it.
 
     Attributes:
-        node: what the node half uses, the backend itself where both halves are one; None where there is no such half.
+        node_half: makes what serves this node's volumes; None where there is no such half.
         prepare: makes what has to be there before the first volume; None where nothing has.
         close: lets go of what the backend holds, at the end of the process.
     """
 
     backend: Backend
-    node: base.NodeBackend | None
+    node_half: Callable[[], NodeService] | None
     prepare: Callable[[], None] | None = None
     close: Callable[[], None] = lambda: None
 
@@ -66,7 +75,11 @@ def _directory(role: roles.Role, loaded: settings.Settings, measured: metrics.Me
         ),
         measured,
     )
-    return Storage(backend, backend, prepare=backend.initialise if pools.init_pools else None)
+    return Storage(
+        backend,
+        lambda: node_service.NodeService(backend),
+        prepare=backend.initialise if pools.init_pools else None,
+    )
 
 
 def _rbd(_role: roles.Role, loaded: settings.Settings, measured: metrics.Metrics) -> Storage:
