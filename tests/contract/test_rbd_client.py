@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from provisioner import model
-from provisioner.backends.rbd.client import api, binding, errors, librbd, session
+from provisioner.backends.rbd.client import api, binding, connect, errors, librbd, session
 from tests.fakes import rbd_client, rbd_state
 from tests.harness import ceph as ceph_harness
 
@@ -92,8 +92,8 @@ def _real(request: pytest.FixtureRequest, *, namespaced: bool) -> Storage:
 @pytest.fixture(scope="module")
 def admin(ceph: ceph_harness.CephCluster) -> session.Session:
     """An administrator who is quick: a pool by the command line takes a second."""
-    key = ceph.run("ceph-authtool", "--print-key", "--name", "client.admin", ceph.folder / "keyring").strip()
-    return session.Session(credentials(ceph, user="admin", key=key))
+    key = ceph.key_of("client.admin")
+    return session.Session(credentials(ceph, user="admin", key=key), connect.DEFAULT_LIMITS)
 
 
 def _storage(request: pytest.FixtureRequest) -> Storage:

@@ -91,7 +91,7 @@ class CephCluster:
 
     @property
     def key(self) -> str:
-        return self._printed_key(f"client.{USER}")
+        return self.key_of(f"client.{USER}")
 
     # --- boot
 
@@ -181,13 +181,15 @@ class CephCluster:
         self.daemons[daemon].signal(signal.SIGCONT)
 
     @contextlib.contextmanager
-    def frozen(self, daemon: str) -> Iterator[None]:
-        """Have a daemon stopped for a while."""
-        self.freeze(daemon)
+    def frozen(self, *daemons: str) -> Iterator[None]:
+        """Have daemons stopped for a while."""
         try:
+            for daemon in daemons:
+                self.freeze(daemon)
             yield
         finally:
-            self.thaw(daemon)
+            for daemon in daemons:
+                self.thaw(daemon)
 
     def kill(self, daemon: str) -> None:
         """SIGKILL, and wait for its end. An OSD on memstore forgets everything."""
@@ -257,7 +259,8 @@ class CephCluster:
             ports = [opened.getsockname()[1] for opened in (first, second)]
         return f"[v2:{self._address}:{ports[0]},v1:{self._address}:{ports[1]}]"
 
-    def _printed_key(self, user: str) -> str:
+    def key_of(self, user: str) -> str:
+        """The key of `client.admin` or `client.csi`."""
         return self.run("ceph-authtool", "--print-key", "--name", user, self.folder / "keyring").strip()
 
     def tails(self, lines: int = 15) -> str:

@@ -38,15 +38,11 @@ def load() -> Binding:
         errors.BindingMissingError: it is not there, or not for this Python, or a library of Ceph's is missing.
     """
     with _loading:
-        return load_from((SYSTEM,))
+        return Binding(rados=module("rados", (SYSTEM,)), rbd=module("rbd", (SYSTEM,)))
 
 
-def load_from(folders: Sequence[Path]) -> Binding:
-    """The binding as this Python imports it, or else from the first of these folders that has it. See `load`."""
-    return Binding(rados=_module("rados", folders), rbd=_module("rbd", folders))
-
-
-def _module(name: str, folders: Sequence[Path]) -> ModuleType:
+def module(name: str, folders: Sequence[Path]) -> ModuleType:
+    """The module as this Python imports it, or else from the first of these folders that has it. Raises as `load`."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from provisioner.backends.rbd.client import api, binding, session
+from provisioner.backends.rbd.client import api, binding, connect, session
 from provisioner.backends.rbd.client import images as librbd_images
 
 
@@ -14,11 +14,11 @@ class LibradosCluster:
     Raises:
         errors.BindingMissingError: this machine lacks Ceph's libraries.
         errors.AuthenticationError: the user or the key is refused.
-        errors.ClusterUnreachableError: no monitor answers, for ten seconds.
+        errors.ClusterUnreachableError: no monitor answers.
     """
 
-    def __init__(self, credentials: api.Credentials) -> None:
-        self._session = session.Session(credentials)
+    def __init__(self, credentials: api.Credentials, limits: connect.Limits = connect.DEFAULT_LIMITS) -> None:
+        self._session = session.Session(credentials, limits)
         self._lock = threading.Lock()
         self._images: dict[api.Place, librbd_images.LibrbdImages] = {}
 

@@ -22,9 +22,9 @@ class Session:
         usable: whether it is of use still; once it is not, it never will be.
     """
 
-    def __init__(self, credentials: api.Credentials) -> None:
+    def __init__(self, credentials: api.Credentials, limits: connect.Limits) -> None:
         self.name = credentials.cluster
-        self.handle = connect.connect(credentials)
+        self.handle = connect.connect(credentials, limits)
         self.usable = True
 
     @contextlib.contextmanager
