@@ -79,7 +79,7 @@ class FakeCluster:
     def stats(self, pool: str) -> api.PoolStats:
         with self.call("stats") as ceph:
             ceph.check_pool(pool)
-            return api.PoolStats(max_avail=ceph.room, used=0, quota=ceph.quotas.get(pool, 0))
+            return api.PoolStats(max_avail=ceph.room, used=ceph.used.get(pool, 0), quota=ceph.quotas.get(pool, 0))
 
     def images(self, place: api.Place) -> "FakeImages":
         with self.call("images") as ceph:

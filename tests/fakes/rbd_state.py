@@ -100,6 +100,7 @@ class Ceph:
         key: the one that connections must have.
         pools: the namespaces of each pool.
         quotas: bytes, of the pools that have one.
+        used: bytes that are written, of the pools that have any.
         full: pools that take no more writes.
         fenced: the blocklist.
         now: tells the time; replace it to let time pass.
@@ -112,6 +113,7 @@ class Ceph:
         self.faults = Faults()
         self.pools: dict[str, set[str]] = {pool: set() for pool in pools}
         self.quotas: dict[str, int] = {}
+        self.used: dict[str, int] = {}
         self.full: set[str] = set()
         self.fenced: set[str] = set()
         self.everything: list[Image] = []

@@ -123,6 +123,7 @@ class Maker:
         note = f"making.{image}"
         with self._alone(spot, image):
             self._claim(spot, image, note)
+            _clear_traces(spot.images, image)
             spot.images.drop_note(note)
 
     def forget(self, spot: places.Spot, image: str) -> None:
@@ -174,12 +175,8 @@ class Maker:
 
         There was no note: what is whole and not ours is a stranger's.
         """
-        try:
-            seen = spot.images.find(image)
-        except client_errors.ImageIncompleteError:
-            _remove(spot.images, image)
-            return None
-        except client_errors.ImageNotFoundError:
+        seen = _clear_traces(spot.images, image)
+        if seen is None:
             return None
         found = record.Record.parse(seen.metadata, instance=self._instance, image=image)
         if found is None:
@@ -217,16 +214,12 @@ class Maker:
             spot.images.unlock(lock, cookie=self._part)
 
     def _clear_unfinished(self, images: api.Images, image: str) -> None:
-        try:
-            seen = images.find(image)
-        except client_errors.ImageIncompleteError:
-            _remove(images, image)
-            return
-        except client_errors.ImageNotFoundError:
-            return
-        found = record.Record.parse(seen.metadata, instance=self._instance, image=image)
-        if found is None or not found.ready:
-            _remove(images, image)
+        """Remove what a process of ours left that is no volume."""
+        seen = _clear_traces(images, image)
+        if seen is not None:
+            found = record.Record.parse(seen.metadata, instance=self._instance, image=image)
+            if found is None or not found.ready:
+                _remove(images, image)
 
     @contextlib.contextmanager
     def _alone(self, spot: places.Spot, image: str) -> Iterator[None]:
@@ -257,6 +250,17 @@ def _take(origin: Origin, image: str) -> str:
         origin.images.remove_snapshot(origin.image, snapshot)
         origin.images.create_snapshot(origin.image, snapshot)
     return snapshot
+
+
+def _clear_traces(images: api.Images, image: str) -> api.ImageRecord | None:
+    """The image, where it is whole; None where there is none, or only traces of one, which are removed."""
+    try:
+        return images.find(image)
+    except client_errors.ImageIncompleteError:
+        _remove(images, image)
+    except client_errors.ImageNotFoundError:
+        pass
+    return None
 
 
 def _remove(images: api.Images, image: str) -> None:
