@@ -21,11 +21,17 @@ from tests.harness import needs, tools
 
 _START_SECONDS = 30
 _STOP_SECONDS = 15
-# Room for a filesystem, in the pool of the cluster.
-_RBD_SUITE = sanity.Suite(
-    volume_size=64 * model.MIB,
-    parameters={"clusterID": "test", "pool": ceph_cluster.POOL},
+_PROGRAMS = (
+    ("unshare", "util-linux"),
+    ("nsenter", "util-linux"),
+    ("losetup", "mount"),
+    ("mkfs.ext4", "e2fsprogs"),
 )
+# Devices have room for a filesystem.
+_SUITES = {
+    "full": sanity.Suite(volume_size=32 * model.MIB),
+    "rbd": sanity.Suite(volume_size=32 * model.MIB, parameters={"clusterID": "test", "pool": ceph_cluster.POOL}),
+}
 ceph = ceph_cluster.ceph
 
 
@@ -49,7 +55,7 @@ def csi_sanity() -> Path:
     program = _find_csi_sanity()
     missing = [
         *(["root (it mounts)"] if os.geteuid() != 0 else []),
-        *([f"{name} (apt-get install util-linux)" for name in ("unshare", "nsenter") if not shutil.which(name)]),
+        *(f"{name} (apt-get install {package})" for name, package in _PROGRAMS if not shutil.which(name)),
         *(["csi-sanity (make setup builds it, or CSI_SANITY=/path/to/it)"] if program is None else []),
     ]
     if missing or program is None:
@@ -64,10 +70,9 @@ def csi_sanity() -> Path:
 def driver(request: pytest.FixtureRequest, csi_sanity: Path, tmp_path: Path) -> Iterator[Driver]:
     """A driver with nothing in it yet."""
     socket = tmp_path / "csi.sock"
-    suite = sanity.Suite()
+    suite = _SUITES.get(request.param, sanity.Suite())
     if request.param == "rbd":
         command = _rbd_driver(socket, tmp_path, request.getfixturevalue("ceph"))
-        suite = _RBD_SUITE
     else:
         commands = {"memory": _memory_driver, "full": _full_driver, "directory": _directory_driver}
         command = commands[request.param](socket, tmp_path)
@@ -82,7 +87,7 @@ def fragile(tmp_path: Path) -> Iterator[tuple[ceph_cluster.CephCluster, Driver]]
     socket = tmp_path / "csi.sock"
     with (
         ceph_cluster.CephCluster() as cluster,
-        _running(_rbd_driver(socket, tmp_path, cluster), socket, tmp_path / "log", _RBD_SUITE) as running,
+        _running(_rbd_driver(socket, tmp_path, cluster), socket, tmp_path / "log", _SUITES["rbd"]) as running,
     ):
         yield cluster, running
 

@@ -1,15 +1,13 @@
 """The CSI services of one backend as a process of its own: `serve_driver SOCKET DATA [--full | --rbd CLUSTERS]`.
 
 Alone it has the in-memory backend of one node; with `--full` the one that offers everything, and with `--rbd` images on
-the Ceph clusters of that file. What is published is a real bind mount of a directory below DATA.
+the Ceph clusters of that file. What is published is a directory below DATA, or the filesystem on a loop device.
 """
 
 import argparse
 import asyncio
-import contextlib
 import dataclasses
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 from provisioner import metrics, model, volumes
@@ -18,8 +16,9 @@ from provisioner.backends.rbd import backend as rbd_backend
 from provisioner.backends.rbd import config
 from provisioner.backends.rbd.client import connections, librbd
 from provisioner.csi import controller, identity, node, server
+from provisioner.node import device_service
 from provisioner.node import service as node_service
-from tests.fakes import memory_backend, staging_node
+from tests.fakes import loop_volumes, memory_backend
 
 NAME = "test.csi.provisioner"
 NODE = "here"
@@ -45,13 +44,6 @@ async def serve(socket: Path, backend: base.Backend, on_node: node.NodeService) 
     await service.close()
 
 
-@contextlib.asynccontextmanager
-async def _staging(backend: base.Backend, data: Path) -> AsyncIterator[staging_node.StagingNode]:
-    on_node = staging_node.StagingNode(backend, data)
-    yield on_node
-    await on_node.close()
-
-
 async def serve_plain(socket: Path, data: Path) -> None:
     """Volumes of one node."""
     place = model.Topology.of({f"topology.{NAME}/node": NODE})
@@ -65,8 +57,9 @@ async def serve_full(socket: Path, data: Path) -> None:
     """Volumes that a node can use after it was given them, with everything that can be announced."""
     features = dataclasses.replace(memory_backend.FULL, devices=True)
     backend = memory_backend.MemoryBackend(features=features, nodes=frozenset({NODE}))
-    async with _staging(backend, data) as on_node:
-        await serve(socket, backend, on_node)
+    on_node = device_service.DeviceNodeService(loop_volumes.LoopVolumes(backend, data))
+    await serve(socket, backend, on_node)
+    await on_node.close()
 
 
 async def serve_rbd(socket: Path, data: Path, clusters: Path) -> None:
@@ -75,8 +68,9 @@ async def serve_rbd(socket: Path, data: Path, clusters: Path) -> None:
     backend = rbd_backend.RbdBackend(
         config.RbdConfig(clusters=clusters), connected.get, metrics.Metrics(), has_node=lambda name: name == NODE
     )
-    async with _staging(backend, data) as on_node:
-        await serve(socket, backend, on_node)
+    on_node = device_service.DeviceNodeService(loop_volumes.LoopVolumes(backend, data))
+    await serve(socket, backend, on_node)
+    await on_node.close()
     backend.close()
 
 
