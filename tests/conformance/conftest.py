@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ _PROGRAMS = (
 # Devices have room for a filesystem.
 _SUITES = {
     "full": sanity.Suite(volume_size=32 * model.MIB),
+    "full-block": sanity.Suite(volume_size=32 * model.MIB, access_type="block"),
     "rbd": sanity.Suite(volume_size=32 * model.MIB, parameters={"clusterID": "test", "pool": ceph_cluster.POOL}),
 }
 ceph = ceph_cluster.ceph
@@ -66,7 +67,7 @@ def csi_sanity() -> Path:
     return program
 
 
-@pytest.fixture(params=["memory", "full", "directory", "rbd"])
+@pytest.fixture(params=["memory", "full", "full-block", "directory", "rbd"])
 def driver(request: pytest.FixtureRequest, csi_sanity: Path, tmp_path: Path) -> Iterator[Driver]:
     """A driver with nothing in it yet."""
     socket = tmp_path / "csi.sock"
@@ -74,8 +75,7 @@ def driver(request: pytest.FixtureRequest, csi_sanity: Path, tmp_path: Path) -> 
     if request.param == "rbd":
         command = _rbd_driver(socket, tmp_path, request.getfixturevalue("ceph"))
     else:
-        commands = {"memory": _memory_driver, "full": _full_driver, "directory": _directory_driver}
-        command = commands[request.param](socket, tmp_path)
+        command = _COMMANDS[request.param](socket, tmp_path)
     with _running(command, socket, tmp_path / "log", suite) as running:
         yield running
 
@@ -111,6 +111,14 @@ def _directory_driver(socket: Path, scratch: Path) -> Sequence[str | Path]:
         *(f"--csi-socket={socket}", "--metrics-address=127.0.0.1:0"),
         *("--no-registration", "--watch=none"),
     )
+
+
+_COMMANDS: Mapping[str, Callable[[Path, Path], Sequence[str | Path]]] = {
+    "memory": _memory_driver,
+    "full": _full_driver,
+    "full-block": _full_driver,
+    "directory": _directory_driver,
+}
 
 
 def _rbd_driver(socket: Path, scratch: Path, cluster: ceph_cluster.CephCluster) -> Sequence[str | Path]:

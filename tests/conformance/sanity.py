@@ -17,10 +17,12 @@ class Suite:
     Attributes:
         volume_size: bytes; small enough for any pool, where csi-sanity's default is 10 GiB.
         parameters: of the class.
+        access_type: `mount`, or `block` for raw block volumes.
     """
 
     volume_size: int = 1 << 20
     parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    access_type: str = "mount"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +56,7 @@ def run(program: Path, suite: Suite, *, driver_pid: int, socket: Path, scratch: 
             f"-csi.testvolumesize={suite.volume_size}",
             f"-csi.testvolumeexpandsize={2 * suite.volume_size}",
             f"-csi.testvolumeparameters={parameters}",
+            f"-csi.testvolumeaccesstype={suite.access_type}",
             f"-csi.junitfile={results}",
             "-ginkgo.no-color",
         ],
