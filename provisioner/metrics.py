@@ -132,6 +132,12 @@ class Metrics:
             ["pool", "state"],
             registry=registry,
         )
+        self.rbd_mounter = prometheus.Gauge(
+            "provisioner_rbd_mounter",
+            "Whether this node can attach images in this way.",
+            ["mounter"],
+            registry=registry,
+        )
         self.quarantined_volumes = prometheus.Gauge(
             "provisioner_quarantined_volumes",
             "Volumes whose record is unreadable.",
