@@ -27,11 +27,13 @@ _PROGRAMS = (
     ("losetup", "mount"),
     ("mkfs.ext4", "e2fsprogs"),
 )
+_CLASS = {"clusterID": "test", "pool": ceph_cluster.POOL}
 # Devices have room for a filesystem.
 _SUITES = {
     "full": sanity.Suite(volume_size=32 * model.MIB),
     "full-block": sanity.Suite(volume_size=32 * model.MIB, access_type="block"),
-    "rbd": sanity.Suite(volume_size=32 * model.MIB, parameters={"clusterID": "test", "pool": ceph_cluster.POOL}),
+    "rbd": sanity.Suite(volume_size=32 * model.MIB, parameters=_CLASS),
+    "rbd-block": sanity.Suite(volume_size=32 * model.MIB, parameters=_CLASS, access_type="block"),
 }
 ceph = ceph_cluster.ceph
 
@@ -67,12 +69,12 @@ def csi_sanity() -> Path:
     return program
 
 
-@pytest.fixture(params=["memory", "full", "full-block", "directory", "rbd"])
+@pytest.fixture(params=["memory", "full", "full-block", "directory", "rbd", "rbd-block"])
 def driver(request: pytest.FixtureRequest, csi_sanity: Path, tmp_path: Path) -> Iterator[Driver]:
     """A driver with nothing in it yet."""
     socket = tmp_path / "csi.sock"
     suite = _SUITES.get(request.param, sanity.Suite())
-    if request.param == "rbd":
+    if request.param in {"rbd", "rbd-block"}:
         command = _rbd_driver(socket, tmp_path, request.getfixturevalue("ceph"))
     else:
         command = _COMMANDS[request.param](socket, tmp_path)

@@ -1,13 +1,15 @@
 """The CSI services of one backend as a process of its own: `serve_driver SOCKET DATA [--full | --rbd CLUSTERS]`.
 
 Alone it has the in-memory backend of one node; with `--full` the one that offers everything, and with `--rbd` images on
-the Ceph clusters of that file. What is published is a directory below DATA, or the filesystem on a loop device.
+the Ceph clusters of that file, attached for real. What is published of the others is a directory below DATA, or a loop
+device over a file there.
 """
 
 import argparse
 import asyncio
 import dataclasses
 import signal
+import tempfile
 from pathlib import Path
 
 from provisioner import metrics, model, volumes
@@ -18,6 +20,7 @@ from provisioner.backends.rbd.client import connections, librbd
 from provisioner.csi import controller, identity, node, server
 from provisioner.node import device_service
 from provisioner.node import service as node_service
+from tests.contract import rbd_node
 from tests.fakes import loop_volumes, memory_backend
 
 NAME = "test.csi.provisioner"
@@ -62,15 +65,16 @@ async def serve_full(socket: Path, data: Path) -> None:
     await on_node.close()
 
 
-async def serve_rbd(socket: Path, data: Path, clusters: Path) -> None:
-    """Images of a pool."""
+async def serve_rbd(socket: Path, clusters: Path) -> None:
+    """Images of a pool, attached as this machine can."""
     connected = connections.Connections(librbd.LibradosCluster)
     backend = rbd_backend.RbdBackend(
         config.RbdConfig(clusters=clusters), connected.get, metrics.Metrics(), has_node=lambda name: name == NODE
     )
-    on_node = device_service.DeviceNodeService(loop_volumes.LoopVolumes(backend, data))
-    await serve(socket, backend, on_node)
-    await on_node.close()
+    with tempfile.TemporaryDirectory() as state:
+        on_node = device_service.DeviceNodeService(rbd_node.build(clusters, Path(state), mounter="auto"))
+        await serve(socket, backend, on_node)
+        await on_node.close()
     backend.close()
 
 
@@ -83,7 +87,7 @@ def main() -> None:
     parser.add_argument("--rbd", type=Path)
     asked = parser.parse_args()
     if asked.rbd is not None:
-        asyncio.run(serve_rbd(asked.socket, asked.data, asked.rbd))
+        asyncio.run(serve_rbd(asked.socket, asked.rbd))
     else:
         asyncio.run((serve_full if asked.full else serve_plain)(asked.socket, asked.data))
 
