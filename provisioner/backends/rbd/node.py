@@ -21,6 +21,9 @@ from provisioner.backends.rbd.client import api
 from provisioner.node import filesystems
 
 _USER, _KEY = "userID", "userKey"
+_FENCED_SECONDS = 300
+"""Longer than a cluster takes a client for alive that it does not hear of."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -89,13 +92,14 @@ class RbdNode:
         _refuse_others(record, before - set(record.addresses), metadata)
         self._records.save(record)
         device = attacher.attach(record, credentials, options)
-        came = _addresses(images, record) - before
-        if len(came) > 1 and not record.shared:
-            # Another client was as fast as ours; which address is whose cannot be told. It sees two as well.
-            attacher.detach(record)
-            self._records.forget(record)
-            _refuse_others(record, came, metadata)
-        self._records.save(dataclasses.replace(record, addresses=tuple(sorted(came))))
+        if record.is_alone:
+            came = _addresses(images, record) - before
+            if len(came) > 1:
+                # Another client was as fast as ours; which address is whose cannot be told. It sees two as well.
+                attacher.detach(record)
+                self._records.forget(record)
+                _refuse_others(record, came, metadata)
+            self._records.save(dataclasses.replace(record, addresses=tuple(came)))
         return device
 
     def device(self, volume_id: model.VolumeId) -> Path | None:
@@ -107,7 +111,11 @@ class RbdNode:
         """Take the device away; see `base.DeviceBackend.detach`."""
         record = self._records.load(volume_id)
         if record is not None:
-            self._attachers.named(record.mounter).detach(record)
+            attacher = self._attachers.named(record.mounter)
+            died = attacher.condition(record).abnormal
+            attacher.detach(record)
+            if died:
+                self._fence(record, volume_id)
             self._records.forget(record)
         with self._lock:
             self._given.pop(volume_id, None)
@@ -144,7 +152,7 @@ class RbdNode:
         if record is None:
             return model.Condition(abnormal=True, message="the volume is not attached to this node")
         condition = self._attachers.named(record.mounter).condition(record)
-        if condition.abnormal or record.read_only or not record.addresses:
+        if condition.abnormal or not record.addresses:
             return condition
         try:
             seen = _addresses(self._images(record, volume_id), record)
@@ -162,12 +170,21 @@ class RbdNode:
 
     def _learn_address(self, record: attach_api.Record, images: api.Images, metadata: Mapping[str, str]) -> None:
         """Note the address of a client of ours whose process was ended before it could."""
-        if record.addresses or record.read_only or record.shared:
+        if record.addresses or not record.is_alone:
             return
         seen = _addresses(images, record)
         if len(seen) > 1:
             _refuse_others(record, seen, metadata)
         self._records.save(dataclasses.replace(record, addresses=tuple(seen)))
+
+    def _fence(self, record: attach_api.Record, volume_id: model.VolumeId) -> None:
+        """Have the cluster forget a client of ours that died: it would be taken for alive for half a minute."""
+        try:
+            cluster = self._connect(self._credentials_of(record, volume_id))
+            for address in record.addresses:
+                cluster.fence(address, seconds=_FENCED_SECONDS)
+        except errors.BackendUnavailableError as error:
+            _log.warning("a client that died cannot be fenced off", volume=record.volume, error=str(error))
 
     def _record(self, volume_id: model.VolumeId) -> attach_api.Record:
         record = self._records.load(volume_id)
@@ -176,9 +193,12 @@ class RbdNode:
         return record
 
     def _images(self, record: attach_api.Record, volume_id: model.VolumeId) -> api.Images:
+        return self._connect(self._credentials_of(record, volume_id)).images(record.place)
+
+    def _credentials_of(self, record: attach_api.Record, volume_id: model.VolumeId) -> api.Credentials:
         with self._lock:
             given = self._given.get(volume_id)
-        return self._connect(given or self._cluster(record.cluster)).images(record.place)
+        return given or self._cluster(record.cluster)
 
     def _credentials(self, attachment: base.Attachment, cluster_id: str) -> api.Credentials:
         """The cluster's own, or those of the class's secret; the latter are remembered for the calls that follow."""
@@ -213,7 +233,7 @@ def _check_same(record: attach_api.Record, attachment: base.Attachment) -> None:
 
 
 def _refuse_others(record: attach_api.Record, others: Collection[str], metadata: Mapping[str, str]) -> None:
-    if others and not record.shared:
+    if others and record.is_alone:
         nodes = ", ".join(sorted(_published(metadata))) or "no node that is known"
         raise errors.VolumeInUseError(
             f"volume {record.volume} is open at {', '.join(sorted(others))}; it is published to {nodes}",

@@ -19,7 +19,7 @@ class Record:
         cluster: the operator's name for the cluster.
         fsid: the cluster's own name for itself.
         shared: other nodes may write, too.
-        addresses: of our own clients that have the image open, as the cluster sees them.
+        addresses: of our own client that has the image open, as the cluster sees it; only known of one that is alone.
     """
 
     folder: Path
@@ -32,6 +32,11 @@ class Record:
     read_only: bool = False
     shared: bool = False
     addresses: tuple[str, ...] = ()
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other client may have the image open for writing: QEMU, where it only reads, looks like one."""
+        return not (self.read_only or self.shared)
 
     @property
     def spec(self) -> str:
