@@ -56,8 +56,6 @@ def faults(role: Role, loaded: settings.Settings) -> Sequence[str]:
         )
     found.extend(storage_faults(loaded) if not stranger else ())
     found.extend(_time_faults(loaded))
-    if role is not Role.CONTROLLER and not _kind(loaded).has_node_half:
-        found.append(f"--backend: {driver.backend} is served by the command `controller` alone")
     if role is not Role.CONTROLLER and not loaded[settings.Node].node_name:
         found.append("--node-name: say on which node this is (in a Pod: the downward API's spec.nodeName)")
     if role is Role.CONTROLLER and not stranger and _kind(loaded).is_of_a_node(loaded):
@@ -109,18 +107,16 @@ class _Kind:
         group: its settings.
         faults: what is wrong with them.
         is_of_a_node: whether its volumes are made by the node that has them.
-        has_node_half: whether its volumes can be mounted by this program.
     """
 
     group: type
     faults: Callable[[settings.Settings], Iterable[str]]
     is_of_a_node: Callable[[settings.Settings], bool]
-    has_node_half: bool = True
 
 
 _KINDS: Mapping[str, _Kind] = {
     "directory": _Kind(settings.Directory, _directory_faults, lambda given: not given[settings.Directory].shared_pools),
-    "rbd": _Kind(settings.Rbd, _rbd_faults, lambda _given: False, has_node_half=False),
+    "rbd": _Kind(settings.Rbd, _rbd_faults, lambda _given: False),
 }
 
 

@@ -151,6 +151,9 @@ class Rbd:
     instance: str = _setting(
         "k8s", "Name of this Kubernetes cluster, which its images' names begin with: several can share a pool."
     )
+    rbd_run_dir: Path = _setting(
+        Path("/run/provisioner"), "Where this node keeps what it has attached: on a tmpfs, and seen by the host alike."
+    )
     rbd_mounter: Literal["auto", "krbd", "nbd", "fuse"] = _setting(
         "auto", "How this node attaches images whose class leaves it open; `auto`: the first that works here."
     )

@@ -6,17 +6,20 @@ group of settings, and a line in the tables here and in `roles`.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Protocol
 
-from provisioner import metrics, roles, settings
-from provisioner.backends import base, inventory
+from provisioner import errors, metrics, roles, settings
+from provisioner.backends import base, commands, inventory
 from provisioner.backends.directory import backend as directory_backend
 from provisioner.backends.directory import config as directory_config
 from provisioner.backends.rbd import backend as rbd_backend
+from provisioner.backends.rbd import clusters
 from provisioner.backends.rbd import config as rbd_config
+from provisioner.backends.rbd import node as rbd_node
+from provisioner.backends.rbd.attach import choice, records
 from provisioner.backends.rbd.client import connections, librbd
 from provisioner.csi import node as csi_node
+from provisioner.node import device_service
 from provisioner.node import service as node_service
 
 
@@ -82,16 +85,26 @@ def _directory(role: roles.Role, loaded: settings.Settings, measured: metrics.Me
     )
 
 
-def _rbd(_role: roles.Role, loaded: settings.Settings, measured: metrics.Metrics) -> Storage:
+def _rbd(role: roles.Role, loaded: settings.Settings, measured: metrics.Metrics) -> Storage:
     given = loaded[settings.Rbd]
+    if given.rbd_clusters is None:
+        raise errors.InvalidRequestError("--rbd-clusters: say where the Ceph clusters are written")
     config = rbd_config.RbdConfig(
-        clusters=given.rbd_clusters or Path("/nonexistent"),
+        clusters=given.rbd_clusters,
         instance=given.instance,
         trash_retention=loaded[settings.Driver].trash_retention,
     )
-    cached = connections.Connections(librbd.LibradosCluster)
-    backend = rbd_backend.RbdBackend(config, cached.get, measured)
-    return Storage(backend, None, close=backend.close)
+    connected = connections.Connections(librbd.LibradosCluster)
+    backend = rbd_backend.RbdBackend(config, connected.get, measured)
+
+    def node_half() -> NodeService:
+        known = clusters.Clusters(config.clusters)
+        attachers = choice.Choice(choice.all_attachers(commands.System()), measured, preferred=given.rbd_mounter)
+        attachers.probe()
+        kept = records.Records(given.rbd_run_dir)
+        return device_service.DeviceNodeService(rbd_node.RbdNode(known, connected.get, attachers, kept))
+
+    return Storage(backend, None if role is roles.Role.CONTROLLER else node_half, close=backend.close)
 
 
 _BUILDERS: Mapping[str, Callable[[roles.Role, settings.Settings, metrics.Metrics], Storage]] = {

@@ -21,9 +21,14 @@ def leave_container(pid: int, *, top: Path = CGROUPS) -> None:
 
     Where nothing may be moved, as on a machine without a container round this program, nothing happens.
 
+    Args:
+        pid: the process; 0 where its owner looked for it and found none.
+
     Raises:
         errors.BackendUnavailableError: there is no such process any more.
     """
+    if not pid:  # It would be taken for this very process.
+        raise errors.BackendUnavailableError("the process that serves a volume ended at once")
     for members in _tops(top):
         try:
             members.write_text(str(pid))

@@ -41,3 +41,10 @@ def test_where_there_are_no_control_groups_nothing_happens(tmp_path: Path) -> No
 def test_a_process_that_has_ended_is_an_error() -> None:
     with pytest.raises(errors.BackendUnavailableError, match="ended at once"):
         outlive.leave_container(_NOBODY)
+
+
+def test_a_process_that_was_not_found_is_an_error_and_not_this_one(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").write_text("")
+    with pytest.raises(errors.BackendUnavailableError, match="ended at once"):
+        outlive.leave_container(0, top=tmp_path)
+    assert (tmp_path / "cgroup.procs").read_text() == ""

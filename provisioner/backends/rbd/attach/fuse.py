@@ -3,9 +3,10 @@
     image ◀── librbd ── qemu-storage-daemon ── FUSE ──▶ file ──▶ /dev/loopN
 
 The daemon belongs to nobody: it has its own session, outlives the process that started it, and is found again by its
-command line, as the loop device is by its file. (In a container it must be of the node's own process namespace, and the
-container's end must not be its own.) Trimming reaches the image. QEMU takes the image's exclusive lock when it writes
-and gives it to whoever asks: that nobody does, is seen to by `RbdNode`, by looking at who watches the image.
+command line, as the loop device is by its file. (In a container it must be of the node's own process namespace; the
+container's control groups it leaves by `outlive`.) Trimming reaches the image. QEMU takes the image's exclusive lock
+when it writes and gives it to whoever asks: that nobody does, is seen to by `RbdNode`, by looking at who watches the
+image.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ from provisioner import errors, model
 from provisioner.backends import commands
 from provisioner.backends.rbd.attach import access, api, loops, processes, qmp
 from provisioner.backends.rbd.client import api as client_api
-from provisioner.node import mountinfo
+from provisioner.node import mountinfo, outlive
 
 _PROGRAM = "qemu-storage-daemon"
 _NODE = "image"
@@ -58,6 +59,7 @@ class FuseAttacher:
         if not self._is_serving(record):
             self._clear(record)
             self._start(record, credentials)
+        outlive.leave_container(_daemon(record))
         return loops.attach(_file(record), self._runner, read_only=record.read_only)
 
     def device(self, record: api.Record) -> Path | None:

@@ -10,6 +10,7 @@ from provisioner import errors, model
 from provisioner.backends import commands
 from provisioner.backends.rbd.attach import access, api, loops, processes
 from provisioner.backends.rbd.client import api as client_api
+from provisioner.node import outlive
 
 _PROGRAM = "rbd-nbd"
 _MAPPING_SECONDS = 60
@@ -58,7 +59,10 @@ class NbdAttacher:
                 *(f"--conf={given.conf}", f"--id={credentials.user}", f"--keyfile={given.key}", *wanted),
             ]
             done = self._runner.run(words, timeout=_MAPPING_SECONDS, redact=(credentials.key,))
-        return Path(done.output.strip())
+        device = Path(done.output.strip())
+        number = processes.read_pid(self._system / "block" / device.name / "pid")
+        outlive.leave_container(number, top=self._system / "fs/cgroup")
+        return device
 
     def device(self, record: api.Record) -> Path | None:
         """The device whose daemon is this volume's, alive; a dead one's is gone with it."""
