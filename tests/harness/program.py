@@ -22,7 +22,7 @@ ACCOUNTS = {"node": "provisioner", "controller": "provisioner-shared", "serve": 
 
 MANIFESTS = {
     "node": ("base/rbac.yaml", "overlays/directory/rbac.yaml"),
-    "controller": ("base/rbac.yaml", "overlays/directory-shared/rbac.yaml"),
+    "controller": ("base/rbac.yaml", "whole-cluster/rbac.yaml", "overlays/directory-shared/rbac.yaml"),
 }
 """Where `deploy/` says what a process of each role may do."""
 
