@@ -27,8 +27,8 @@ $(STAMP): requirements-dev.lock pyproject.toml hatch_build.py $(wildcard protos/
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: setup  ## Play the StatefulSet story on a real cluster (KEEP=1: leave it up; CLUSTER=current: on yours)
-	@$(BIN)/python -m tests.demo $(if $(KEEP),--keep) $(if $(CLUSTER),--cluster=$(CLUSTER))
+demo: setup  ## Play the StatefulSet story on a real cluster (BACKEND=rbd: on Ceph; KEEP=1: leave it up; CLUSTER=current: on yours)
+	@$(BIN)/python -m tests.demo $(if $(BACKEND),--backend=$(BACKEND)) $(if $(KEEP),--keep) $(if $(CLUSTER),--cluster=$(CLUSTER))
 
 demo-stop: $(STAMP)  ## End the cluster that `make demo KEEP=1` left up
 	@$(BIN)/python -m tests.demo --stop

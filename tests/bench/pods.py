@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rich import console, table
 
-from tests.demo import stage, teller
+from tests.demo import bills, stage, teller
 from tests.harness import errors, image_build
 
 _PLAIN = "without a volume"
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     with stage.own(teller.Teller()) as cluster:
-        overlay = f"--kustomize={image_build.ROOT / stage.OVERLAY}"
+        overlay = f"--kustomize={image_build.ROOT / bills.DIRECTORY.overlay}"
         cluster.kubectl("apply", "--server-side", "--validate=strict", overlay)
         rollout = ("rollout", "status", "daemonset/provisioner-node", "--namespace=provisioner-system")
         cluster.kubectl(*rollout, "--timeout=90s", seconds=100)

@@ -14,11 +14,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import yaml
+
 from tests.demo import teller as tellers
-from tests.harness import control_plane, errors, image_build, images, keeper, node, process, sandbox, tools
+from tests.harness import (
+    ceph,
+    control_plane,
+    errors,
+    image_build,
+    images,
+    init,
+    keeper,
+    needs,
+    node,
+    process,
+    sandbox,
+    tools,
+)
 
 WEB_IMAGE = "docker.io/library/busybox:1.36"
-OVERLAY = "deploy/overlays/directory"
+CEPH_USER = "storekeeper"
+"""The provisioner's user in the Ceph cluster: a word that stands nowhere else."""
+
 _KEPT = "kept"
 _KUBELETS = ("kubelet", "k3s-server", "k3s-agent", "k0s", "rke2")
 
@@ -42,6 +59,12 @@ class Stage(Protocol):
     def read_volume(self, handle: str, file: str) -> str | None:
         """What a file in a volume holds, as the node's disk has it; None where we cannot look at the disk."""
 
+    def rbd(self, *arguments: str) -> str | None:
+        """What Ceph's own `rbd` prints; None where there is no Ceph cluster that we administer."""
+
+    def node_logs(self) -> dict[str, str]:
+        """What the node's own programs logged, by their names; nothing where we cannot read it."""
+
 
 class Own:
     """A cluster of one node in a sandbox."""
@@ -49,8 +72,9 @@ class Own:
     fresh = True
     namespace = "demo"
 
-    def __init__(self, plane: control_plane.ControlPlane) -> None:
+    def __init__(self, plane: control_plane.ControlPlane, storage: ceph.CephCluster | None = None) -> None:
         self.plane = plane
+        self.ceph = storage
 
     def kubectl(self, *arguments: str, stdin: str = "", seconds: float = 60) -> str:
         """As `Stage` says; paths are relative to the checkout."""
@@ -61,6 +85,25 @@ class Own:
         """As `Stage` says."""
         folder = Path("/var/lib/provisioner/pool/volumes", handle, "data")
         return self.plane.sandbox.run(["/bin/cat", folder / file]).stdout
+
+    def rbd(self, *arguments: str) -> str | None:
+        """As `Stage` says."""
+        return None if self.ceph is None else self.ceph.rbd(*arguments)
+
+    def ceph_clusters(self) -> str:
+        """The Ceph cluster, as the operator writes it down for the provisioner; its user is made here."""
+        if self.ceph is None:
+            raise errors.HarnessError("there is no Ceph cluster on this stage")
+        name, rights = f"client.{CEPH_USER}", f"profile rbd pool={ceph.POOL}"
+        self.ceph.ceph("auth", "get-or-create", name, "mon", "profile rbd", "osd", rights, "mgr", rights)
+        monitors, key = self.ceph.monitors, self.ceph.ceph("auth", "print-key", name)
+        entry = {"clusterID": "main", "monitors": list(monitors), "user": CEPH_USER, "key": key.strip()}
+        return yaml.safe_dump([entry], sort_keys=False)
+
+    def node_logs(self) -> dict[str, str]:
+        """As `Stage` says."""
+        logs = self.plane.sandbox.folder / "logs"
+        return {name: (logs / f"{name}.log").read_text(errors="replace") for name in ("kubelet", "containerd")}
 
     def keep(self) -> str:
         """Leave the cluster up; the command with which to look around."""
@@ -100,10 +143,20 @@ class Current:
         """As `Stage` says; the disk is another machine's."""
         return None
 
+    def rbd(self, *arguments: str) -> str | None:
+        """As `Stage` says; the Ceph cluster is somebody else's."""
+        return None
+
+    def node_logs(self) -> dict[str, str]:
+        """As `Stage` says."""
+        return {}
+
 
 @contextlib.contextmanager
-def own(teller: tellers.Teller) -> Iterator[Own]:
+def own(teller: tellers.Teller, *, with_ceph: bool = False) -> Iterator[Own]:
     """A cluster of our own, from nothing; it is taken away at the end unless it was kept."""
+    if with_ceph:
+        needs.require(ceph.NEEDS)
     with teller.step("The programs and the image"):
         programs = tools.find(progress=teller.note)
         teller.note(f"Kubernetes {tools.kubernetes_version()} from {programs['kube-apiserver'].parent}")
@@ -115,7 +168,16 @@ def own(teller: tellers.Teller) -> Iterator[Own]:
             _start(plane, archive)
             teller.command("kubectl get nodes")
             teller.output(plane.kubectl("get", "nodes"))
-        yield Own(plane)
+        yield Own(plane, _ceph(box, teller) if with_ceph else None)
+
+
+def _ceph(box: sandbox.Sandbox, teller: tellers.Teller) -> ceph.CephCluster:
+    """A Ceph cluster beside the node, which ends with the sandbox."""
+    with teller.step("A Ceph cluster of one monitor and one OSD, with a pool `kube`"):
+        storage = ceph.CephCluster(sandbox=box, address=init.CEPH_ADDRESS)
+        teller.command("ceph osd pool ls detail")
+        teller.output(storage.ceph("osd", "pool", "ls", "detail"))
+        return storage
 
 
 def _start(plane: control_plane.ControlPlane, archive: Path) -> None:

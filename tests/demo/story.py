@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tests.demo import bills
 from tests.demo import stage as stages
 from tests.demo import teller as tellers
 from tests.harness import errors
 
-DRIVER = "directory.csi.provisioner"
+SYSTEM = "provisioner-system"
 _PODS = ("web-0", "web-1")
 _CLAIMS = ("www-web-0", "www-web-1")
 _SECONDS = 90.0
@@ -22,7 +23,7 @@ apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: notes}
 spec:
-  storageClassName: standard-retain
+  storageClassName: RETAIN_CLASS
   accessModes: [ReadWriteOnce]
   resources: {requests: {storage: 100Mi}}
 ---
@@ -47,9 +48,10 @@ class NotAsToldError(errors.HarnessError):
 
 
 class Story:
-    """One performance."""
+    """One performance of a bill."""
 
-    def __init__(self, stage: stages.Stage, teller: tellers.Teller) -> None:
+    def __init__(self, bill: bills.Bill, stage: stages.Stage, teller: tellers.Teller) -> None:
+        self._bill = bill
         self._stage = stage
         self._teller = teller
         self._space = stage.namespace
@@ -85,7 +87,10 @@ class Story:
         with self._teller.step("Cleaning up"):
             for volume in self._get("pv")["items"]:
                 claim = volume["spec"].get("claimRef", {})
-                if claim.get("namespace") == self._space and volume["spec"].get("csi", {}).get("driver") == DRIVER:
+                if (
+                    claim.get("namespace") == self._space
+                    and volume["spec"].get("csi", {}).get("driver") == self._bill.driver
+                ):
                     policy = json.dumps({"spec": {"persistentVolumeReclaimPolicy": "Delete"}})
                     self._stage.kubectl("patch", "pv", volume["metadata"]["name"], "--patch", policy)
             self._stage.kubectl("delete", "namespace", self._space, "--ignore-not-found", seconds=120)
@@ -94,34 +99,39 @@ class Story:
 
     def _deploy(self) -> None:
         with self._teller.step("Deploy the provisioner"):
-            self._show("apply", "--server-side", "--validate=strict", "-k", stages.OVERLAY, namespace="")
-            space = "provisioner-system"
-            rollout = ("rollout", "status", "daemonset/provisioner-node", "--timeout=90s")
-            self._show(*rollout, namespace=space, seconds=100)
-            self._show("get", "pods", namespace=space)
+            self._prepare()
+            self._show("apply", "--server-side", "--validate=strict", "-k", self._bill.overlay, namespace="")
+            for workload in self._bill.workloads:
+                self._show("rollout", "status", workload, "--timeout=90s", namespace=SYSTEM, seconds=100)
+            self._show("get", "pods", namespace=SYSTEM)
             self._until(
-                "the kubelet knows the driver", lambda: DRIVER in self._stage.kubectl("get", "csinode", "-o", "yaml")
+                "the kubelet knows the driver",
+                lambda: self._bill.driver in self._stage.kubectl("get", "csinode", "-o", "yaml"),
             )
+
+    def _prepare(self) -> None:
+        """What an operator does before: nothing."""
 
     def _check_deployed(self) -> None:
         with self._teller.step("The provisioner is deployed"):
             drivers = [item["metadata"]["name"] for item in self._get("csidriver")["items"]]
-            if DRIVER not in drivers:
+            if self._bill.driver not in drivers:
                 raise NotAsToldError(
-                    f"this cluster has no CSIDriver {DRIVER}; first: kubectl apply -k {stages.OVERLAY}"
+                    f"this cluster has no CSIDriver {self._bill.driver}; first: kubectl apply -k {self._bill.overlay}"
                 )
-            self._show("get", "csidriver", DRIVER, namespace="")
+            self._show("get", "csidriver", self._bill.driver, namespace="")
 
     def _classes(self) -> None:
-        with self._teller.step("A StorageClass `standard`, and two more"):
+        name = self._bill.storage_class
+        with self._teller.step(f"A StorageClass `{name}`, and what else there is"):
             self._show("get", "storageclass", namespace="")
-            standard = self._get("storageclass", "standard")
-            self._expect("the driver behind `standard`", DRIVER, standard["provisioner"])
+            found = self._get("storageclass", name)
+            self._expect(f"the driver behind `{name}`", self._bill.driver, found["provisioner"])
 
     def _apply(self) -> None:
         with self._teller.step("A StatefulSet `web` with a volumeClaimTemplate `www`: 2 replicas, 1Gi each"):
             self._stage.kubectl("create", "namespace", self._space)
-            self._show("apply", "--validate=strict", "-f", "deploy/examples/statefulset.yaml")
+            self._show("apply", "--validate=strict", "-f", self._bill.statefulset)
             for claim in _CLAIMS:
                 self._until(f"claim {claim} is Bound", functools.partial(self._is_bound, claim))
             self._until("both Pods are Ready", self._ready)
@@ -179,21 +189,23 @@ class Story:
     def _retain_policy(self) -> None:
         with self._teller.step("Reclaim policy Retain: the volume outlives its claim, with what is in it"):
             self._teller.command(
-                "kubectl apply -f -   # a claim `notes` of class standard-retain, a Pod that writes a note"
+                f"kubectl apply -f -   # a claim `notes` of class {self._bill.retain_class}, a Pod that writes a note"
             )
-            self._teller.output(
-                self._stage.kubectl("apply", "-n", self._space, "--validate=strict", "-f", "-", stdin=_RETAINED)
-            )
+            manifest = _RETAINED.replace("RETAIN_CLASS", self._bill.retain_class)
+            self._teller.output(self._apply_text(manifest))
             self._until("the note is written", lambda: self._get("pod", "writer")["status"]["phase"] == "Succeeded")
             volume = self._volume("notes")
             self._show("delete", "pod/writer", "pvc/notes")
             released = "the PersistentVolume is Released"
             self._until(released, lambda: self._get("pv", volume)["status"]["phase"] == "Released")
             self._show("get", "pv", namespace="")
-            note = self._stage.read_volume(self._get("pv", volume)["spec"]["csi"]["volumeHandle"], "note")
-            if note is not None:
-                self._expect("the note on the node's disk", "keep me\n", note)
-                self._teller.seen("the note is still on the node's disk")
+            self._look_at_retained(self._get("pv", volume)["spec"]["csi"]["volumeHandle"])
+
+    def _look_at_retained(self, handle: str) -> None:
+        note = self._stage.read_volume(handle, "note")
+        if note is not None:
+            self._expect("the note on the node's disk", "keep me\n", note)
+            self._teller.seen("the note is still on the node's disk")
 
     # What the steps are made of.
 
@@ -202,6 +214,11 @@ class Story:
         scope = ["-n", namespace] if namespace else []
         self._teller.command(" ".join(["kubectl", *scope, *arguments]))
         self._teller.output(self._stage.kubectl(*scope, *arguments, seconds=seconds))
+
+    def _apply_text(self, manifest: str, *, namespace: str | None = None) -> str:
+        namespace = self._space if namespace is None else namespace
+        scope = ["-n", namespace] if namespace else []
+        return self._stage.kubectl("apply", *scope, "--validate=strict", "-f", "-", stdin=manifest)
 
     def _get(self, *arguments: str) -> Any:
         return json.loads(self._stage.kubectl("-n", self._space, "get", *arguments, "-o", "json"))
@@ -243,11 +260,11 @@ class Story:
             raise NotAsToldError(f"claim {claim} names no volume of ours: {name!r}")
         return name
 
-    def _until(self, what: str, condition: Callable[[], bool]) -> None:
+    def _until(self, what: str, condition: Callable[[], bool], seconds: float = _SECONDS) -> None:
         started = time.monotonic()
         while not condition():
-            if time.monotonic() - started > _SECONDS:
-                raise NotAsToldError(f"not seen within {_SECONDS:.0f} s: {what}\n{self._circumstances()}")
+            if time.monotonic() - started > seconds:
+                raise NotAsToldError(f"not seen within {seconds:.0f} s: {what}\n{self._circumstances()}")
             time.sleep(_POLL_SECONDS)
         self._teller.seen(f"{what} ({time.monotonic() - started:.1f} s)")
 
@@ -257,5 +274,5 @@ class Story:
 
     def _circumstances(self) -> str:
         events = ("-n", self._space, "get", "events", "--sort-by=.lastTimestamp")
-        logs = ("-n", "provisioner-system", "logs", "daemonset/provisioner-node", "--tail=30")
-        return f"{self._stage.kubectl(*events)}\n{self._stage.kubectl(*logs)}"
+        logs = [("-n", SYSTEM, "logs", workload, "--tail=30") for workload in self._bill.workloads]
+        return "\n".join(self._stage.kubectl(*command) for command in (events, *logs))

@@ -6,6 +6,7 @@
 The first test waits for the image too, which takes a minute and a half when nothing of it is in the cache.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -70,6 +71,11 @@ class Cluster:
         options = (line.split()[5].split(",") for line in mounted if f"/{name}/mount " in line)
         return {option for each in options for option in each if option in {"ro", "rw"}}
 
+    def deploy(self, overlay: str) -> None:
+        """Apply an overlay of `deploy/`."""
+        folder = Path(image_build.ROOT, "deploy/overlays", overlay)
+        self.plane.kubectl("apply", "--server-side", "--validate=strict", f"--kustomize={folder}")
+
     def wait_until_deployed(self) -> None:
         """Wait until our own Pod is Ready."""
         rollout = ("rollout", "status", "daemonset/provisioner-node", f"--namespace={SYSTEM}", "--timeout=90s")
@@ -129,25 +135,37 @@ class Cluster:
 def cluster() -> Iterator[Cluster]:
     """The cluster of this run."""
     needs.require(needs.NODE)
+    with started() as found:
+        found.deploy("directory")
+        found.wait_until_deployed()
+        yield found
+
+
+@contextlib.contextmanager
+def started() -> Iterator[Cluster]:
+    """A cluster with a node, and nothing deployed on it."""
     archive = image_build.archive()
     with control_plane.running() as plane:
         node = nodes.Node(plane)
         web = plane.sandbox.folder / "web.tar"
         images.busybox(web, [WEB_IMAGE])
-        found = Cluster(plane, node)
         try:
             node.start([web, archive])
-            overlay = Path(image_build.ROOT, "deploy/overlays/directory")
-            plane.kubectl("apply", "--server-side", "--validate=strict", f"--kustomize={overlay}")
-            found.wait_until_deployed()
         except errors.HarnessError as error:
             raise errors.HarnessError(f"{error}\n{plane.sandbox.tails(15)}") from error
-        yield found
+        yield Cluster(plane, node)
 
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace of this one test."""
+    with namespace_of(cluster) as name:
+        yield name
+
+
+@contextlib.contextmanager
+def namespace_of(cluster: Cluster) -> Iterator[str]:
+    """A namespace, deleted at the end."""
     name = f"test-{uuid.uuid4().hex[:10]}"
     cluster.plane.kubectl("create", "namespace", name)
     process.wait_until(
