@@ -19,6 +19,7 @@ from provisioner.backends.rbd.client import api
 from tests.chaos import rbd_worker
 from tests.fakes import rbd_backend
 from tests.harness import ceph as ceph_harness
+from tests.harness import process as harness_process
 
 ceph = ceph_harness.ceph
 _WORKER = Path(__file__).with_name("rbd_worker.py")
@@ -65,6 +66,11 @@ class Pool:
         trashed = self.real.rbd("trash", "ls", "kube").split()
         return {name for name in listed + trashed if name.startswith(f"{self.instance}-")}
 
+    def notes(self) -> list[str]:
+        """The notes that say that an image is being made."""
+        found = self.real.rados("-p", "kube", "ls").split()
+        return [name for name in found if f"note.making.{self.instance}-" in name]
+
     def audit(self, *expected: str) -> None:
         """These volumes are there and no other image of ours, nor a note of one that is being made."""
         fresh = self.open()
@@ -75,10 +81,8 @@ class Pool:
         assert {name for name in self.real.rbd("ls", "kube").split() if name.startswith(f"{self.instance}-")} == set(
             listed
         )
-        notes = [
-            name for name in self.real.rados("-p", "kube", "ls").split() if f"note.making.{self.instance}-" in name
-        ]
-        assert notes == []
+        # A note goes soon after its image is whole.
+        harness_process.wait_until(lambda: not self.notes(), seconds=10, what="the notes to be gone")
         fresh.close()
 
 

@@ -35,7 +35,7 @@ class Owner:
     @classmethod
     def me(cls, part: str, now: datetime.datetime) -> Self:
         """This process, beginning now."""
-        return cls(_machine(), f"{os.getpid()}.{_started(os.getpid())}", part, now)
+        return cls(_machine(), _this_process(os.getpid()), part, now)
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
@@ -66,6 +66,11 @@ class Owner:
 def _machine() -> str:
     boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     return f"{boot}/{Path('/proc/self/ns/pid').readlink()}"
+
+
+@functools.cache
+def _this_process(number: int) -> str:
+    return f"{number}.{_started(number)}"
 
 
 def _started(process: int) -> str:

@@ -358,7 +358,10 @@ class Images(Protocol):
         """The text of the note of that name; None where there is none."""
 
     def drop_note(self, item: str) -> None:
-        """Remove the note of that name; nothing happens where there is none."""
+        """Remove the note of that name, soon; nothing happens where there is none.
+
+        This connection sees it at once. A process that is killed may leave the note behind.
+        """
 
 
 class Cluster(Protocol):

@@ -43,11 +43,9 @@ class Notes(space.Space):
 
     def drop_note(self, item: str) -> None:
         """See `api.Images`."""
-        try:
-            with self._session.calling(f"removing the note {item} in {self._place}"):
-                self.ioctx.remove_object(_object(item))
-        except errors.ImageNotFoundError:
-            return
+        # Nobody waits for the answer. What this connection does next to the same note comes after it.
+        with self._session.calling(f"removing the note {item} in {self._place}"):
+            self.ioctx.aio_remove(_object(item))
 
 
 def _object(item: str) -> str:
