@@ -5,7 +5,6 @@ and the generated base answers UNIMPLEMENTED.
 """
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 from grpc import aio
@@ -52,8 +51,11 @@ class Controller(snapshots.SnapshotCalls):
         """Serve ListVolumes; asks for one volume more than the page has, to know whether another page follows."""
         page = requests.list_volumes(request)
         found = await self._volumes.list(after=page.after, limit=page.limit + 1)
-        entries = await self._with_conditions(found[: page.limit])
-        return replies.volume_page(entries, paging.next_token([volume.id for volume in found], page.limit))
+        entries = await asyncio.gather(*(self._listed(volume) for volume in found[: page.limit]))
+        return replies.volume_page(
+            [entry for entry in entries if entry is not None],
+            paging.next_token([volume.id for volume in found], page.limit),
+        )
 
     async def GetCapacity(self, request: csi_pb2.GetCapacityRequest, context: _Context) -> csi_pb2.GetCapacityResponse:
         """Serve GetCapacity."""
@@ -70,8 +72,7 @@ class Controller(snapshots.SnapshotCalls):
     ) -> csi_pb2.ControllerGetVolumeResponse:
         """Serve ControllerGetVolume."""
         found = await self._volumes.get(requests.volume_id(request))
-        state = await self._volumes.condition(found.id) if self._features.condition else None
-        return replies.one_volume(found, state)
+        return replies.one_volume(found, await self._condition(found.id))
 
     async def ControllerExpandVolume(
         self, request: csi_pb2.ControllerExpandVolumeRequest, context: _Context
@@ -111,15 +112,18 @@ class Controller(snapshots.SnapshotCalls):
         """Serve ControllerGetCapabilities."""
         return self._capabilities
 
-    async def _with_conditions(self, found: Sequence[model.Volume]) -> Sequence[replies.Entry]:
-        """The volumes with their conditions (CSI: a must where VOLUME_CONDITION is announced), without those gone."""
-        if not self._features.condition:
-            return [(volume, None) for volume in found]
-        states = await asyncio.gather(*(self._condition(volume.id) for volume in found))
-        return [(volume, state) for volume, state in zip(found, states, strict=True) if state is not None]
-
-    async def _condition(self, volume_id: model.VolumeId) -> model.Condition | None:
+    async def _listed(self, found: model.Volume) -> replies.Entry | None:
+        """The volume with its condition; None where it is gone meanwhile."""
         try:
-            return await self._volumes.condition(volume_id)
+            return found, await self._condition(found.id)
         except errors.VolumeNotFoundError:
             return None
+
+    async def _condition(self, volume_id: model.VolumeId) -> model.Condition | None:
+        """What is wrong with the volume (CSI: a must where VOLUME_CONDITION is announced); None where nobody knows."""
+        if not self._features.condition:
+            return None
+        try:
+            return await self._volumes.condition(volume_id)
+        except errors.BackendUnavailableError as unknown:
+            return model.Condition(abnormal=True, message=str(unknown))

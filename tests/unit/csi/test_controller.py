@@ -320,6 +320,18 @@ async def test_a_volume_in_bad_condition_says_so_where_it_is_described_and_liste
     assert all(entry.status.HasField("volume_condition") for entry in listed.entries)
 
 
+async def test_a_volume_whose_condition_cannot_be_found_out_is_in_none_that_is_good(full: conftest.Driver) -> None:
+    volume_id = await _made(full)
+    full.backend.fail("condition", errors.BackendUnavailableError("the monitors do not answer"))
+
+    described = await full.controller.ControllerGetVolume(csi_pb2.ControllerGetVolumeRequest(volume_id=volume_id))
+    listed = await full.controller.ListVolumes(csi_pb2.ListVolumesRequest())
+
+    unknown = csi_pb2.VolumeCondition(abnormal=True, message="the monitors do not answer")
+    assert described.status.volume_condition == unknown
+    assert [entry.status.volume_condition for entry in listed.entries] == [unknown]
+
+
 async def test_a_volume_that_goes_while_it_is_listed_is_left_out_and_the_listing_goes_on(full: conftest.Driver) -> None:
     for number in range(3):
         await _made(full, f"pvc-{number}")
