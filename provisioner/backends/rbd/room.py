@@ -37,20 +37,16 @@ class Rooms:
             errors.InsufficientCapacityError: it has not that much now.
         """
         pool = data_pool or spot.place.pool
-        stats = self._stats(spot, pool)
-        left = available(stats)
-        whole = min(filter(None, (stats.quota, stats.max_avail and stats.max_avail + stats.used)), default=None)
-        if whole is not None and size > whole:
-            raise errors.SizeOutOfRangeError(
-                f"{size} bytes were asked for, and pool {pool} can hold {whole} when it is empty",
-                remedy="ask for less, or enlarge the pool or its quota",
-            )
-        if left is not None and size > left:
-            raise errors.InsufficientCapacityError(
-                f"{size} bytes were asked for, and pool {pool} has {left} left; deleted volumes count until they are "
-                "purged",
-                remedy="delete volumes, or enlarge the pool or its quota",
-            )
+        if _refusal(self._stats(spot, pool), pool, size) is not None:
+            # Nobody is refused for what was so seconds ago.
+            self._forget(spot, pool)
+            refused = _refusal(self._stats(spot, pool), pool, size)
+            if refused is not None:
+                raise refused
+
+    def _forget(self, spot: places.Spot, pool: str) -> None:
+        with self._lock:
+            self._known.pop((spot.cluster_id, pool), None)
 
     def _stats(self, spot: places.Spot, pool: str) -> api.PoolStats:
         key = (spot.cluster_id, pool)
@@ -66,6 +62,24 @@ class Rooms:
         self._metrics.pool_bytes.labels(label, "used").set(stats.used)
         self._metrics.pool_bytes.labels(label, "available").set(available(stats) or 0)
         return stats
+
+
+def _refusal(stats: api.PoolStats, pool: str, size: int) -> errors.ProvisionerError | None:
+    """Why a pool of this fullness cannot hold so much more; None where it can, or nothing is known."""
+    whole = min(filter(None, (stats.quota, stats.max_avail and stats.max_avail + stats.used)), default=None)
+    if whole is not None and size > whole:
+        return errors.SizeOutOfRangeError(
+            f"{size} bytes were asked for, and pool {pool} can hold {whole} when it is empty",
+            remedy="ask for less, or enlarge the pool or its quota",
+        )
+    left = available(stats)
+    if left is not None and size > left:
+        return errors.InsufficientCapacityError(
+            f"{size} bytes were asked for, and pool {pool} has {left} left; deleted volumes count until they are "
+            "purged",
+            remedy="delete volumes, or enlarge the pool or its quota",
+        )
+    return None
 
 
 def available(stats: api.PoolStats) -> int | None:

@@ -262,3 +262,11 @@ def test_the_images_layout_is_what_the_class_says(pool: Pool) -> None:
     assert pool.image("k8s-pvc-1").layout == api.Layout(
         features=frozenset({"layering", "exclusive-lock"}), data_pool="ec", order=23, stripe_unit=65536, stripe_count=4
     )
+
+
+def test_nobody_is_refused_for_a_quota_that_was_raised_meanwhile(pool: Pool) -> None:
+    pool.ceph.quotas["kube"] = model.MIB
+    with pytest.raises(errors.SizeOutOfRangeError):
+        pool.backend.create(request(size=2 * model.MIB))
+    pool.ceph.quotas["kube"] = 4 * model.MIB
+    assert pool.backend.create(request(size=2 * model.MIB)).size == 2 * model.MIB
