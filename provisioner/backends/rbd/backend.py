@@ -111,7 +111,7 @@ class RbdBackend:
         """
         deadline = time.monotonic() + budget
         purged = 0
-        for spot in self._places.all():
+        for spot in self._places.usable():
             try:
                 purged += self._trash.purge(spot, may_go_on=lambda: time.monotonic() < deadline)
             except errors.ProvisionerError as error:

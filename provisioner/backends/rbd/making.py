@@ -21,6 +21,8 @@ from provisioner.backends.rbd.client import errors as client_errors
 _REMEMBERED = 4096
 _REPAIR_SECONDS = 60
 _ATTEMPTS = 3
+_CLOSE = datetime.timedelta(minutes=10)
+"""Within this time of its note an image was made by who left the note; clocks differ, and Ceph may be slow."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,20 +208,29 @@ class Maker:
         try:
             if spot.images.read_note(note) != before:
                 raise _pending(spot, image)
-            self._clear_unfinished(spot.images, image)
+            self._clear_unfinished(spot.images, image, said)
             spot.images.drop_note(note)
             if spot.images.claim_note(note, mine) is not None:
                 raise _pending(spot, image)
         finally:
             spot.images.unlock(lock, cookie=self._part)
 
-    def _clear_unfinished(self, images: api.Images, image: str) -> None:
-        """Remove what a process of ours left that is no volume."""
+    def _clear_unfinished(self, images: api.Images, image: str, by: owner.Owner | None) -> None:
+        """Remove what the process that left the note made of an image, where that is no volume.
+
+        It may have left nothing, and a stranger may have taken the name since: what says that it is of somebody else,
+        or was made at another time, is left alone.
+        """
         seen = _clear_traces(images, image)
-        if seen is not None:
-            found = record.Record.parse(seen.metadata, instance=self._instance, image=image)
-            if found is None or not found.ready:
-                _remove(images, image)
+        if seen is None or by is None or seen.metadata.get(names.INSTANCE, self._instance) != self._instance:
+            return
+        found = record.Record.parse(seen.metadata, instance=self._instance, image=image)
+        if found is not None and found.ready:
+            return
+        unnamed = names.INSTANCE not in seen.metadata
+        if unnamed and (seen.metadata or abs(images.inspect(image).created - by.since) > _CLOSE):
+            return
+        _remove(images, image)
 
     @contextlib.contextmanager
     def _alone(self, spot: places.Spot, image: str) -> Iterator[None]:

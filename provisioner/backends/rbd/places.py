@@ -88,6 +88,14 @@ class Places:
         """Every place that may hold volumes; those that the user may not look at are left out."""
         return [spot for credentials in self._clusters.all() for spot in self._of_cluster(credentials)]
 
+    def usable(self) -> Iterator[Spot]:
+        """Every place, but of those clusters that cannot be used now, which is logged."""
+        for credentials in self._clusters.all():
+            try:
+                yield from list(self._of_cluster(credentials))
+            except errors.BackendUnavailableError as error:
+                _log.warning("Ceph cluster cannot be used", cluster=credentials.cluster, error=str(error))
+
     def check(self) -> None:
         """Ask every cluster something.
 

@@ -52,7 +52,7 @@ class Trash:
         self._metrics = measured
         self._clock = clock
         self._cookie = secrets.token_hex(8)
-        self._hindered: dict[str, int] = {}
+        self._hindered: dict[tuple[ids.PlaceId, str], int] = {}
 
     def deleted(self, spot: places.Spot) -> Iterator[Deleted]:
         """Every deleted volume of ours in this place, those that were put aside too."""
@@ -113,9 +113,10 @@ class Trash:
     def _purge(self, spot: places.Spot, may_go_on: Callable[[], bool]) -> int:
         now = self._clock()
         entries = spot.images.trash_list()
+        self._forget_all_but(spot, {entry.id for entry in entries})
         expired = sorted(
             (entry for entry in entries if entry.expires <= now or aside.is_on_its_way(entry, now)),
-            key=lambda entry: (self._hindered.get(entry.id, 0), entry.expires),
+            key=lambda entry: (self._hindered.get((spot.id, entry.id), 0), entry.expires),
         )
         purged = 0
         for entry in expired:
@@ -147,11 +148,15 @@ class Trash:
             _log.error("deleted volume cannot be purged", place=str(spot), image=entry.name, error=str(error))
         self._metrics.purged.labels(outcome).inc()
         if outcome == "purged":
-            self._hindered.pop(entry.id, None)
             _log.info("deleted volume purged", place=str(spot), image=entry.name, deleted=entry.deleted.isoformat())
             return True
-        self._hindered[entry.id] = self._hindered.get(entry.id, 0) + 1
+        self._hindered[spot.id, entry.id] = self._hindered.get((spot.id, entry.id), 0) + 1
         return False
+
+    def _forget_all_but(self, spot: places.Spot, present: set[str]) -> None:
+        gone = [key for key in self._hindered if key[0] == spot.id and key[1] not in present]
+        for key in gone:
+            del self._hindered[key]
 
     def _record(self, spot: places.Spot, image_id: str) -> record.Record | None:
         try:

@@ -270,3 +270,31 @@ def test_nobody_is_refused_for_a_quota_that_was_raised_meanwhile(pool: Pool) -> 
         pool.backend.create(request(size=2 * model.MIB))
     pool.ceph.quotas["kube"] = 4 * model.MIB
     assert pool.backend.create(request(size=2 * model.MIB)).size == 2 * model.MIB
+
+
+@pytest.mark.parametrize(
+    ("metadata", "later"),
+    [({}, 601), ({"theirs": "yes"}, 0), ({"provisioner.instance": "other", "provisioner.name": "pvc-1"}, 0)],
+    ids=["made long after", "described by others", "of another instance"],
+)
+def test_a_name_that_a_stranger_took_after_a_killed_create_is_his(
+    pool: Pool, metadata: dict[str, str], later: float
+) -> None:
+    kill(pool, "claim_note:done", request())
+    end_process(pool)
+    pool.ceph.passing(later)
+    image = pool.make_foreign("k8s-pvc-1", **metadata)
+    image.created = pool.ceph.now()
+    for _ in range(2):
+        with pytest.raises(errors.VolumeExistsError, match="somebody else"):
+            pool.open().create(request())
+    assert pool.listed() == ["k8s-pvc-1"]
+
+
+def test_a_cluster_that_does_not_answer_keeps_no_other_from_being_purged(pool: Pool) -> None:
+    made = pool.backend.create(request(parameters={"onDelete": "purge"}))
+    pool.backend.delete(made.id)
+    lost = "- {clusterID: aaa, monitors: ['127.0.0.1:1'], user: csi, key: wrong}\n"
+    with (pool.directory / "clusters.yaml").open("a") as file:
+        file.write(lost)
+    assert pool.backend.purge_expired() == 1
