@@ -182,11 +182,9 @@ def _check_existing(
         raise errors.VolumeExistsError(
             f"something else than volume {request.volume_id} is mounted at {request.staging}", remedy="unmount it"
         )
-    wanted = request.capability.fs_type
-    if existing.read_only != (read_only or "ro" in request.capability.mount_flags) or wanted not in (
-        "",
-        existing.fs_type,
-    ):
+    given = {flag for entry in request.capability.mount_flags for flag in entry.split(",")}
+    same_access = existing.read_only == (read_only or "ro" in given)
+    if not same_access or request.capability.fs_type not in ("", existing.fs_type):
         raise errors.VolumeExistsError(
             f"volume {request.volume_id} is staged at {request.staging} already, "
             f"as {'read-only' if existing.read_only else 'writable'} {existing.fs_type}",

@@ -320,6 +320,61 @@ def test_a_broken_device_is_attached_anew(host: device_host.DeviceHost) -> None:
     assert len(mountinfo.mounts_at(host.kubelet / "staged")) == 1
 
 
+def test_a_broken_device_is_not_replaced_under_a_pod(host: device_host.DeviceHost) -> None:
+    volume = host.backend.make("vol")
+    host.volumes().stage(host.stage(volume))
+    host.volumes().publish(host.publish(volume))
+    host.backend.broken = "its daemon is dead"
+    with pytest.raises(errors.VolumeInUseError, match="end the Pod that uses it"):
+        device_volumes.DeviceVolumes(host.backend).stage(host.stage(volume))
+    assert (host.kubelet / "pod-1").is_mount()
+
+
+def test_a_volume_that_is_staged_for_writing_is_not_staged_for_reading(host: device_host.DeviceHost) -> None:
+    volume = host.backend.make("vol")
+    host.volumes().stage(host.stage(volume))
+    with pytest.raises(errors.VolumeExistsError, match="as writable ext4"):
+        host.volumes().stage(host.stage(volume, mode=MODES.MULTI_NODE_READER_ONLY))
+
+
+def test_something_else_at_the_staging_path_is_left_there(host: device_host.DeviceHost) -> None:
+    volume = host.backend.make("vol")
+    (host.kubelet / "staged").mkdir()
+    mounts.tmpfs(host.kubelet / "staged")
+    with pytest.raises(errors.VolumeExistsError, match="something else"):
+        host.volumes().stage(host.stage(volume))
+    assert mountinfo.mounts_at(host.kubelet / "staged")[-1].fs_type == "tmpfs"
+
+
+def test_a_pod_of_its_own_is_the_only_one(host: device_host.DeviceHost) -> None:
+    one_pod = MODES.SINGLE_NODE_SINGLE_WRITER
+    block = model.Capability(access_mode=one_pod, access_type=model.AccessType.BLOCK)
+    files, raw = host.backend.make("files"), host.backend.make("raw")
+    host.volumes().stage(host.stage(files))
+    host.volumes().publish(host.publish(files, mode=one_pod))
+    host.volumes().stage(host.stage(raw, capability=block, at="raw"))
+    host.volumes().publish(host.publish(raw, capability=block, at="raw-1"))
+    with pytest.raises(errors.VolumeInUseError, match="/pod-1 already"):
+        host.volumes().publish(host.publish(files, mode=one_pod, at="pod-2"))
+    with pytest.raises(errors.VolumeInUseError, match="/raw-1 already"):
+        host.volumes().publish(host.publish(raw, capability=block, at="raw-2"))
+
+
+def test_a_writable_device_is_not_said_to_be_read_only(host: device_host.DeviceHost) -> None:
+    volume = host.backend.make("vol")
+    host.volumes().stage(host.stage(volume, capability=device_host.BLOCK))
+    with pytest.raises(errors.InvalidRequestError, match="ReadOnlyMany"):
+        host.volumes().publish(host.publish(volume, capability=device_host.BLOCK, read_only=True))
+
+
+def test_a_file_at_the_target_that_is_not_ours_is_kept(host: device_host.DeviceHost) -> None:
+    volume = host.backend.make("vol")
+    (host.kubelet / "pod-1").write_text("somebody's")
+    with pytest.raises(errors.BackendUnavailableError, match="never removed automatically"):
+        host.volumes().unpublish(volume, host.kubelet / "pod-1")
+    assert (host.kubelet / "pod-1").read_text() == "somebody's"
+
+
 def test_a_staging_path_that_is_a_symlink_is_refused(host: device_host.DeviceHost) -> None:
     volume = host.backend.make("vol")
     (host.kubelet / "elsewhere").mkdir()
