@@ -20,7 +20,7 @@ class LibradosCluster:
     def __init__(self, credentials: api.Credentials, limits: connect.Limits = connect.DEFAULT_LIMITS) -> None:
         self._session = session.Session(credentials, limits)
         self._lock = threading.Lock()
-        self._images: dict[api.Place, librbd_images.LibrbdImages] = {}
+        self._images: dict[tuple[int, api.Place], librbd_images.LibrbdImages] = {}
 
     def is_usable(self) -> bool:
         """See `api.Cluster`."""
@@ -60,13 +60,15 @@ class LibradosCluster:
 
     def images(self, place: api.Place) -> librbd_images.LibrbdImages:
         """See `api.Cluster`."""
+        # What is open stays with the pool's number, and a name may become another pool's.
+        key = (self._session.pool_id(place.pool), place)
         with self._lock:
-            known = self._images.get(place)
+            known = self._images.get(key)
         if known is not None:
             return known
         opened = librbd_images.LibrbdImages(self._session, place)
         with self._lock:
-            return self._images.setdefault(place, opened)
+            return self._images.setdefault((int(opened.ioctx.get_pool_id()), place), opened)
 
     def fence(self, address: str, *, seconds: int) -> None:
         """See `api.Cluster`."""
