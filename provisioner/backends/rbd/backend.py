@@ -20,8 +20,8 @@ from provisioner.backends.rbd import (
     names,
     parameters,
     places,
+    provisioning,
     publication,
-    record,
     room,
     rules,
     snapshots,
@@ -71,7 +71,10 @@ class RbdBackend:
             settings.instance, self._maker, self._deleter, limit=settings.snapshot_limit, clock=clock, steps=steps
         )
         self._flattener = flattening.Flattener()
-        self._copies = copies.Copies(settings, self._places, self._maker, self._snapshots, self._flattener)
+        sources = copies.Copies(settings, self._places, self._maker, self._snapshots, self._flattener)
+        self._volumes = provisioning.Volumes(
+            settings, self._places, self._rooms, self._maker, sources, flattener=self._flattener, clock=clock
+        )
         self._publisher = publication.Publisher(self._maker, is_out_of_service=is_out_of_service)
         self._trash = trash.Trash(settings.instance, measured, clock=clock)
         self._readers = futures.ThreadPoolExecutor(_READERS, thread_name_prefix="rbd-list")
@@ -120,26 +123,8 @@ class RbdBackend:
         return purged
 
     def create(self, request: model.VolumeRequest) -> model.Volume:
-        """Make the volume, as `base.Backend.create`; from a snapshot or a volume as a clone, in one step."""
-        rules.check_capabilities(request.capabilities, has_source=request.source is not None)
-        parsed = parameters.Parameters.parse(request.parameters)
-        spot = self._places.of_class(parsed)
-        image = ids.image_name(self._settings.instance, request.name)
-        found = self._maker.made_before(spot, image)
-        if found is None:
-            try:
-                found = self._make(spot, image, request, parsed)
-            except (
-                errors.InsufficientCapacityError,
-                errors.SizeOutOfRangeError,
-                errors.VolumeNotFoundError,
-                errors.SnapshotNotFoundError,
-            ):
-                # A volume that is there needs neither room nor its source.
-                found = self._maker.look(spot, image)
-                if found is None:
-                    raise
-        return self._existing(spot, found, request)
+        """Make the volume, as `base.Backend.create`."""
+        return self._volumes.create(request)
 
     def delete(self, volume_id: model.VolumeId) -> None:
         """Move the image to the trash, as `base.Backend.delete`.
@@ -153,21 +138,21 @@ class RbdBackend:
 
     def get(self, volume_id: model.VolumeId) -> model.Volume:
         """The volume, as `base.Backend.get`."""
-        spot, found = self._known(volume_id)
-        return self._volume(spot, found)
+        spot, found = self._volumes.find(volume_id)
+        return self._volumes.describe(spot, found)
 
     def list(self, *, after: model.VolumeId | None, limit: int) -> Sequence[model.Volume]:
         """A page of volumes over all places, as `base.Backend.list`."""
         listed = listing.volumes(
             self._places.all(), self._settings.instance, after="" if after is None else after.value
         )
-        return listing.read(listed, self._look, limit=limit, readers=self._readers)
+        return listing.read(listed, self._volumes.look, limit=limit, readers=self._readers)
 
     def validate(
         self, volume_id: model.VolumeId, capabilities: Sequence[model.Capability], parameters: dict[str, str]
     ) -> str | None:
         """Why the volume cannot be used so, as `base.Backend.validate`."""
-        _, found = self._known(volume_id)
+        _, found = self._volumes.find(volume_id)
         return rules.objection(found.record, capabilities, parameters)
 
     def capacity(
@@ -187,7 +172,7 @@ class RbdBackend:
 
     def expand(self, volume_id: model.VolumeId, size: model.SizeRange) -> model.Volume:
         """Grow the image, as `base.Expansion.expand`; it never shrinks."""
-        spot, found = self._known(volume_id)
+        spot, found = self._volumes.find(volume_id)
         wanted = max(found.size, rules.choose_size(size, default=1))
         if size.limit and found.size > size.limit:
             raise errors.SizeOutOfRangeError(
@@ -199,7 +184,9 @@ class RbdBackend:
             self._rooms.check(spot, data_pool, wanted - found.size)
             spot.images.resize(found.image, wanted)
             spot.images.set_metadata(found.id, {names.SIZE: str(wanted)})
-        return self._volume(spot, making.Found(image=found.image, id=found.id, size=wanted, record=found.record))
+        return self._volumes.describe(
+            spot, making.Found(image=found.image, id=found.id, size=wanted, record=found.record)
+        )
 
     def create_snapshot(self, request: model.SnapshotRequest) -> model.Snapshot:
         """Take the snapshot, as `base.Snapshots.create_snapshot`.
@@ -211,7 +198,7 @@ class RbdBackend:
         volume = ids.RbdVolumeId.parse(request.source.value)
         spot = None if volume is None else self._places.of_id(volume.place)
         if volume is None or spot is None:
-            raise _not_found(request.source)
+            raise errors.VolumeNotFoundError(f"there is no volume {request.source} here")
         return self._snapshots.create(spot, volume.image, request.name)
 
     def delete_snapshot(self, snapshot_id: model.SnapshotId) -> None:
@@ -251,7 +238,7 @@ class RbdBackend:
             errors.NodeNotFoundError: there is no such node.
             errors.InvalidRequestError: an image cannot be used so.
         """
-        spot, found = self._known(volume_id)
+        spot, found = self._volumes.find(volume_id)
         rules.check_capabilities([capability], has_source=True)
         if not self._has_node(node):
             raise errors.NodeNotFoundError(f"there is no node {node}")
@@ -267,7 +254,7 @@ class RbdBackend:
 
     def condition(self, volume_id: model.VolumeId) -> model.Condition:
         """What is wrong with the volume, as `base.Conditions.condition`: its pool may be full."""
-        spot, found = self._known(volume_id)
+        spot, found = self._volumes.find(volume_id)
         data_pool = found.record.parameters.get("dataPool", "")
         if self._rooms.available(spot, data_pool) == 0:
             return model.Condition(
@@ -288,65 +275,6 @@ class RbdBackend:
     def _inventory(self) -> rbd_inventory.RbdInventory:
         return rbd_inventory.RbdInventory(self._settings.instance, self._places, self._trash)
 
-    def _make(
-        self, spot: places.Spot, image: str, request: model.VolumeRequest, parsed: parameters.Parameters
-    ) -> making.Found:
-        copied = self._copies.of(spot, request.source)
-        least = copied.origin.size if copied else 0
-        size = rules.choose_size(request.size, default=self._settings.default_size, least=least)
-        self._rooms.check(spot, parsed.data_pool, size - least)
-        retention = self._settings.trash_retention if parsed.trash_retention is None else parsed.trash_retention
-        wanted = record.Record(
-            name=request.name,
-            size=size,
-            capabilities=record.describe(request.capabilities),
-            parameters=parameters.own(request.parameters),
-            source=record.source_text(request.source),
-            created=self._clock(),
-            claim=parsed.claim,
-            volume=parsed.volume,
-            depth=copied.depth if copied else 0,
-            on_delete=parsed.on_delete,
-            retention=int(retention.total_seconds()),
-            formatted=copied.formatted if copied else "",
-        )
-        found = self._maker.make(spot, image, wanted, parsed.layout, copied.origin if copied else None)
-        if copied is not None and copied.must_flatten:
-            self._flattener.want(spot.id, image)
-        return found
-
-    def _existing(self, spot: places.Spot, found: making.Found, request: model.VolumeRequest) -> model.Volume:
-        difference = rules.difference(found.record, found.size, request)
-        if difference is not None:
-            raise errors.VolumeExistsError(
-                f"volume {request.name} exists already and differs in {difference}",
-                remedy="ask for the same again, or use another name",
-            )
-        return self._volume(spot, found)
-
-    def _volume(self, spot: places.Spot, found: making.Found) -> model.Volume:
-        return model.Volume(
-            id=model.VolumeId(str(ids.RbdVolumeId(spot.id, found.image))),
-            size=found.size,
-            context=rules.node_context(found.record, spot.cluster_id, spot.place, found.image),
-            source=record.read_source(found.record.source),
-        )
-
-    def _look(self, spot: places.Spot, image: str) -> model.Volume | None:
-        try:
-            found = self._maker.look(spot, image)
-        except errors.VolumeQuarantinedError:
-            return None
-        return None if found is None else self._volume(spot, found)
-
-    def _known(self, volume_id: model.VolumeId) -> tuple[places.Spot, making.Found]:
-        volume = ids.RbdVolumeId.parse(volume_id.value)
-        spot = None if volume is None else self._places.of_id(volume.place)
-        found = None if volume is None or spot is None else self._maker.look(spot, volume.image)
-        if spot is None or found is None:
-            raise _not_found(volume_id)
-        return spot, found
-
     def _reachable(self, place: ids.PlaceId, what: str) -> places.Spot:
         spot = self._places.of_id(place)
         if spot is None:
@@ -360,7 +288,3 @@ class RbdBackend:
 
 def _parse(given: dict[str, str]) -> parameters.Parameters:
     return parameters.Parameters.parse(given)
-
-
-def _not_found(volume_id: model.VolumeId) -> errors.VolumeNotFoundError:
-    return errors.VolumeNotFoundError(f"there is no volume {volume_id} here")
