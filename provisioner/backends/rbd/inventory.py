@@ -99,7 +99,7 @@ class RbdInventory:
 
     def _deleted(self, deleted: trash.Deleted) -> inventory.Entry:
         volume = deleted.volume(self._instance)
-        place = deleted.image or f"trash, image id {deleted.image_id}"
+        place = f"trash, image id {deleted.image_id}" if deleted.in_trash else deleted.named
         return _entry(
             model.VolumeId(str(volume)),
             deleted.record,

@@ -47,6 +47,9 @@ ON_DELETE = "provisioner.on-delete"
 TRASH_RETENTION = "provisioner.trash-retention"
 """How many seconds the image stays in the trash."""
 
+RESTORED_FROM = "provisioner.restored-from"
+"""While a volume is restored under another name: the image's name in the trash, which is of its old one."""
+
 DELETED_AT = "provisioner.deleted-at"
 """When DeleteVolume was obeyed (RFC 3339), where the image did not go into the trash: its snapshots need it, or the
 class says that it be retained."""

@@ -1,7 +1,8 @@
 """The trash: what is in it, how it is emptied, and how a volume comes back.
 
-An image in the trash keeps its metadata, so it is known of each whose it was. One process at a time purges a place, by
-a lock that runs out with the process; whatever hinders one image is counted, and the others go.
+An image in the trash keeps its metadata, so it is known of each whose it was. A copy that somebody made with the command
+`rbd cp` has that metadata too, so that only what has a name of the driver's giving is ours. One process at a time purges
+a place, by a lock that runs out with the process; whatever hinders one image is counted, and the others go.
 """
 
 import contextlib
@@ -29,7 +30,8 @@ class Deleted:
 
     Attributes:
         expires: None where it stays until somebody removes it, or its last snapshot.
-        image: the name that the image has now, where it was put aside; None in the trash.
+        named: the image's name now, in the trash or as it was put aside.
+        in_trash: whether it is in the trash.
     """
 
     spot: places.Spot
@@ -37,7 +39,8 @@ class Deleted:
     record: record.Record
     deleted: datetime.datetime
     expires: datetime.datetime | None
-    image: str | None = None
+    named: str
+    in_trash: bool = True
 
     def volume(self, instance: str) -> ids.RbdVolumeId:
         """The id that the volume had, and has again when it is restored under its name."""
@@ -57,15 +60,16 @@ class Trash:
     def deleted(self, spot: places.Spot) -> Iterator[Deleted]:
         """Every deleted volume of ours in this place, those that were put aside too."""
         for entry in spot.images.trash_list():
-            found = self._record(spot, entry.id)
+            found = self._record(spot, entry.id, entry.name)
             if found is not None:
                 on_its_way = aside.is_on_its_way(entry, self._clock())
-                yield Deleted(spot, entry.id, found, entry.deleted, None if on_its_way else entry.expires)
+                due = None if on_its_way else _due(entry, found)
+                yield Deleted(spot, entry.id, found, entry.deleted, due, entry.name)
         for listed in spot.images.list():
             if aside.is_kept(self._instance, listed.name):
-                found = self._record(spot, listed.id)
+                found = self._record(spot, listed.id, listed.name)
                 if found is not None and found.deleted is not None:
-                    yield Deleted(spot, listed.id, found, found.deleted, None, listed.name)
+                    yield Deleted(spot, listed.id, found, found.deleted, None, listed.name, in_trash=False)
 
     def restore(self, deleted: Deleted, name: str) -> str:
         """Bring the volume back under this name, or its own where that is empty; returns its image's name.
@@ -82,9 +86,9 @@ class Trash:
                 remedy="restore the deleted one under another name",
             )
         # The name first: what is killed behind it finds the volume in the trash, under its new name.
-        images.set_metadata(image_id, {names.NAME: name, names.NODE: ""})
-        if deleted.image is not None:
-            images.trash_move(deleted.image, delay_seconds=int(datetime.timedelta(days=365).total_seconds()))
+        images.set_metadata(image_id, {names.NAME: name, names.NODE: "", names.RESTORED_FROM: deleted.named})
+        if not deleted.in_trash:
+            images.trash_move(deleted.named, delay_seconds=int(datetime.timedelta(days=365).total_seconds()))
         try:
             images.trash_restore(image_id, image)
         except client_errors.ImageExistsError as error:
@@ -92,7 +96,7 @@ class Trash:
                 f"there is a volume {name} already: image {image} in {deleted.spot}",
                 remedy="restore the deleted one under another name",
             ) from error
-        images.remove_metadata(image_id, [names.DELETED_AT])
+        images.remove_metadata(image_id, [names.DELETED_AT, names.RESTORED_FROM])
         return image
 
     def purge(self, spot: places.Spot, *, may_go_on: Callable[[], bool]) -> int:
@@ -130,9 +134,9 @@ class Trash:
     def _purge_one(self, spot: places.Spot, entry: api.TrashEntry) -> bool:
         outcome = "failed"
         try:
-            found = self._record(spot, entry.id)
-            if found is None:
-                return False  # A stranger's, or of another Kubernetes cluster.
+            found = self._record(spot, entry.id, entry.name)
+            if found is None or not self._may_go(entry, found):
+                return False  # A stranger's, or of another Kubernetes cluster, or put there by hand without a time.
             if found.deleted is not None and (found.taken or found.on_delete == "retain"):
                 aside.recover(spot.images, self._instance, entry.id)
                 return False
@@ -153,13 +157,31 @@ class Trash:
         self._hindered[spot.id, entry.id] = self._hindered.get((spot.id, entry.id), 0) + 1
         return False
 
+    def _may_go(self, entry: api.TrashEntry, found: record.Record) -> bool:
+        now = self._clock()
+        return aside.is_on_its_way(entry, now) or _due(entry, found) <= now
+
     def _forget_all_but(self, spot: places.Spot, present: set[str]) -> None:
         gone = [key for key in self._hindered if key[0] == spot.id and key[1] not in present]
         for key in gone:
             del self._hindered[key]
 
-    def _record(self, spot: places.Spot, image_id: str) -> record.Record | None:
+    def _record(self, spot: places.Spot, image_id: str, image: str) -> record.Record | None:
+        """What the image says of itself, where it has a name that the driver gave it."""
         try:
-            return record.Record.parse(spot.images.metadata(image_id), instance=self._instance, image=None)
+            metadata = spot.images.metadata(image_id)
+            found = record.Record.parse(metadata, instance=self._instance, image=None)
         except (client_errors.ImageNotFoundError, errors.VolumeQuarantinedError):
             return None
+        if found is None:
+            return None
+        kept = aside.kept_name(self._instance, image_id)
+        own = {ids.image_name(self._instance, found.name), kept, metadata.get(names.RESTORED_FROM)}
+        return found if image in own else None
+
+
+def _due(entry: api.TrashEntry, found: record.Record) -> datetime.datetime:
+    """When the volume may go, whoever put it into the trash."""
+    if found.on_delete == "purge":
+        return entry.expires
+    return max(entry.expires, entry.deleted + datetime.timedelta(seconds=found.retention))

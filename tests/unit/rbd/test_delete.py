@@ -115,6 +115,40 @@ def test_what_others_put_into_the_trash_stays_there(pool: Pool) -> None:
     assert pool.trashed() == ["theirs"]
 
 
+def test_a_copy_that_somebody_made_of_a_volume_is_neither_purged_nor_restored(pool: Pool) -> None:
+    made = pool.backend.create(request())
+    pool.make_foreign("backup", **pool.image("k8s-pvc-1").metadata)
+    pool.backend._places.all()[0].images.trash_move("backup", delay_seconds=0)
+    pool.ceph.passing(2 * 86400)
+    assert pool.backend.purge_expired() == 0
+    with pytest.raises(errors.VolumeNotFoundError):
+        pool.backend.inventory().restore(model.VolumeId("r1.b5d54c39.1.k8s-backup"), "")
+    assert (pool.trashed(), pool.volumes()) == (["backup"], ["k8s-pvc-1"])
+    assert pool.backend.get(made.id) == made
+
+
+def test_a_volume_that_was_put_into_the_trash_by_hand_stays_there_for_its_retention(pool: Pool) -> None:
+    pool.backend.create(request())
+    pool.backend._places.all()[0].images.trash_move("k8s-pvc-1", delay_seconds=0)
+    pool.ceph.passing(86399)
+    assert pool.backend.purge_expired() == 0
+    pool.ceph.passing(2)
+    assert pool.backend.purge_expired() == 1
+
+
+@pytest.mark.parametrize("step", ["set_metadata:done", "trash_restore:done"])
+def test_a_restoration_under_another_name_that_was_killed_is_done_by_the_next(pool: Pool, step: str) -> None:
+    made = pool.backend.create(request())
+    pool.backend.delete(made.id)
+    pool.ceph.faults.kill(step)
+    with pytest.raises(rbd_state.Killed):
+        pool.backend.inventory().restore(made.id, "rescued")
+    rescued = model.VolumeId(str(made.id).replace("pvc-1", "rescued"))
+    entry = pool.backend.inventory().restore(rescued, "")
+    assert (entry.id, pool.listed(), pool.trashed()) == (rescued, ["k8s-rescued"], [])
+    assert pool.backend.get(rescued).size == made.size
+
+
 def test_one_process_purges_at_a_time_and_a_dead_one_keeps_nobody_for_long(pool: Pool) -> None:
     made = pool.backend.create(request(parameters={"onDelete": "purge"}))
     pool.backend.delete(made.id)
