@@ -1,8 +1,8 @@
 """The trash: what is in it, how it is emptied, and how a volume comes back.
 
-An image in the trash keeps its metadata, so it is known of each whose it was. A copy that somebody made with the command
-`rbd cp` has that metadata too, so that only what has a name of the driver's giving is ours. One process at a time purges
-a place, by a lock that runs out with the process; whatever hinders one image is counted, and the others go.
+An image in the trash keeps its metadata, so it is known of each whose it was. A copy that somebody made of one with the
+command `rbd cp` has that metadata too, so that only what has a name of the driver's giving is ours. One process at a
+time purges a place, by a lock that runs out with the process; whatever hinders one image is counted, and the others go.
 """
 
 import contextlib
