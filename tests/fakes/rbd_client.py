@@ -216,9 +216,7 @@ class FakeImages:
 
     def set_metadata(self, image_id: str, pairs: Mapping[str, str]) -> None:
         with self._cluster.call("set_metadata") as ceph:
-            image = ceph.by_id(self._place, image_id)
-            ceph.check_room(self._place.pool)
-            image.metadata.update(pairs)
+            ceph.by_id(self._place, image_id).metadata.update(pairs)
 
     def remove_metadata(self, image_id: str, keys: Collection[str]) -> None:
         with self._cluster.call("remove_metadata") as ceph:
@@ -230,8 +228,6 @@ class FakeImages:
         with self._image("resize", name) as image:
             if size < image.size:
                 raise errors.ShrinkRefusedError(f"image {name} has {image.size} bytes, more than {size}")
-            if size > image.size:
-                self._ceph.check_room(self._place.pool)
             image.size = size
 
     def remove(self, name: str) -> None:
@@ -265,7 +261,6 @@ class FakeImages:
 
     def create_snapshot(self, name: str, snapshot: str) -> None:
         with self._image("create_snapshot", name) as image:
-            self._ceph.check_room(self._place.pool)
             if any(one.name == snapshot and not one.trashed for one in image.snapshots):
                 raise errors.SnapshotTakenError(f"image {name} has a snapshot {snapshot}")
             number = next(self._ceph.numbers)
@@ -331,6 +326,8 @@ class FakeImages:
     def lock(self, item: str, *, cookie: str, seconds: int) -> None:
         with self._cluster.call("lock") as ceph:
             held = ceph.locks.get((self._place, item))
+            if held is None:
+                ceph.check_room(self._place.pool)
             holder = (self._client, cookie)
             if held is not None and held.holder != holder and held.until > ceph.now():
                 raise errors.LockHeldError(f"{item} in {self._place} is locked")

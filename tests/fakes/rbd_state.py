@@ -101,7 +101,7 @@ class Ceph:
         pools: the namespaces of each pool.
         quotas: bytes, of the pools that have one.
         used: bytes that are written, of the pools that have any.
-        full: pools that take no more writes.
+        full: pools that take no new objects: no image, no lock; whatever needs none is done.
         fenced: the blocklist.
         now: tells the time; replace it to let time pass.
     """

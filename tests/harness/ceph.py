@@ -107,7 +107,7 @@ class CephCluster:
             self._make_osd(number, secrets[f"osd.{number}"])
         if manager:
             self.start(_MANAGER)
-        process.wait_until(lambda: self._up() == osds, seconds=60, what="the OSDs to be up")
+        self._wait_up()
         self.create_pool(POOL)
         if manager:
             process.wait_until(self._has_manager, seconds=60, what="an active manager")
@@ -136,6 +136,10 @@ class CephCluster:
         made = ("--mkfs", "--osd-uuid", identity, "--keyring", folder / "keyring")
         self.run("ceph-osd", "-c", self.conf, "-i", str(number), *made)
         self.start(f"osd.{number}")
+
+    def _wait_up(self) -> None:
+        osds = sum(name.startswith("osd.") for name in self.daemons)
+        process.wait_until(lambda: self._up() == osds, seconds=60, what="the OSDs to be up")
 
     def _up(self) -> int:
         for daemon in self.daemons.values():
@@ -208,6 +212,7 @@ class CephCluster:
         self.run("ceph-mon", "-c", self.conf, "-i", "a", "--inject-monmap", monmap)
         for name in self.daemons:
             self.start(name)
+        self._wait_up()
 
     # --- what an administrator does
 

@@ -64,7 +64,7 @@ DEFAULT_LIMITS = Limits()
 
 
 def connect(given: api.Credentials, limits: Limits) -> Any:
-    """A connected handle. It disconnects when nobody refers to it any more.
+    """A connected handle; whoever has it calls `shutdown` when nothing uses it any more.
 
     Raises:
         errors.BindingMissingError: this machine lacks Ceph's libraries.

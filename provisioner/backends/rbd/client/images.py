@@ -1,6 +1,5 @@
 """Images by librbd: `api.Images`, put together from its parts."""
 
-import errno
 from collections.abc import Mapping, Sequence
 
 from provisioner.backends.rbd.client import api, errors, layouts, locks, notes, snapshots, trash
@@ -18,11 +17,9 @@ class LibrbdImages(snapshots.Snapshots, trash.Trash, locks.Locks, notes.Notes):
         metadata: Mapping[str, str] | None = None,
     ) -> str:
         """See `api.Images`."""
-        what = f"creating image {name} in {self._place}"
-        # Everything else that could be missing was there when this place was opened.
-        missing = errors.PoolNotFoundError if layout.data_pool else errors.ImageNotFoundError
-        with self._session.calling(what, {errno.ENOENT: missing}):
-            self._rbd.create(self.ioctx, name, size, old_format=False, **layouts.options(layout))
+        options = self._options(layout)
+        with self._session.calling(f"creating image {name} in {self._place}"):
+            self._rbd.create(self.ioctx, name, size, old_format=False, **options)
         image_id = self._id(name)
         if metadata:
             self.set_metadata(image_id, metadata)

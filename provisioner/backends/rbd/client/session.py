@@ -7,6 +7,7 @@ replaced is never taken from a call that is under way. For that, nothing here ma
 import contextlib
 import errno
 import json
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ class Session:
     def __init__(self, credentials: api.Credentials, limits: connect.Limits) -> None:
         self.name = credentials.cluster
         self.handle = connect.connect(credentials, limits)
+        # At the end of the process, threads may still be in it.
+        weakref.finalize(self, self.handle.shutdown).atexit = False
         self.usable = True
 
     @contextlib.contextmanager
@@ -47,21 +50,13 @@ class Session:
         Raises:
             errors.PoolNotFoundError: there is none.
         """
-        found = self._known(name)
-        if found is None and any(name == known for _, known in self.pools()):
-            # Our map of the cluster is behind. The monitor has just answered: this will not wait for long.
-            with self.calling("reading the cluster's map"):
-                self.handle.wait_for_latest_osdmap()
-            found = self._known(name)
+        if name not in self._mapped() and not self._catch_up(name):
+            raise self._no_pool(ascii(name))
+        with self.calling(f"looking up pool {name}"):
+            found: int | None = self.handle.pool_lookup(name)
         if found is None:
             raise self._no_pool(ascii(name))
         return found
-
-    def _known(self, name: str) -> int | None:
-        """What our map of the cluster has; asks nobody, so that nobody can keep us waiting."""
-        with self.calling(f"looking up pool {name}"):
-            found: int | None = self.handle.pool_lookup(name)
-            return found
 
     def pool_name(self, pool_id: int) -> str:
         """The name of a pool.
@@ -70,12 +65,25 @@ class Session:
             errors.PoolNotFoundError: there is none.
         """
         with self.calling(f"looking up pool {pool_id}"):
-            found: str | None = self.handle.pool_reverse_lookup(pool_id)
+            found = next((name for name in self._mapped() if self.handle.pool_lookup(name) == pool_id), None)
         if found is None:
             found = next((name for number, name in self.pools() if number == pool_id), None)
         if found is None:
             raise self._no_pool(f"number {pool_id}")
         return found
+
+    def _mapped(self) -> Sequence[str]:
+        """The pools in our map of the cluster. Asks nobody, where looking up a pool that is not there waits forever."""
+        with self.calling("reading the cluster's map"):
+            return list(self.handle.list_pools())
+
+    def _catch_up(self, name: str) -> bool:
+        """Whether the monitors know the pool, and by now our map too: one has just answered, and will again."""
+        if all(name != known for _, known in self.pools()):
+            return False
+        with self.calling("reading the cluster's map"):
+            self.handle.wait_for_latest_osdmap()
+        return True
 
     def _no_pool(self, which: str) -> errors.PoolNotFoundError:
         return errors.PoolNotFoundError(

@@ -5,7 +5,7 @@ import errno
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from provisioner.backends.rbd.client import api, errors, layouts, space, translate
+from provisioner.backends.rbd.client import api, errors, space, translate
 
 _NO_SNAPSHOT: translate.Kinds = {
     errno.ENOENT: errors.NoSuchSnapshotError,
@@ -50,10 +50,10 @@ class Snapshots(space.Space):
         metadata: Mapping[str, str] | None = None,
     ) -> str:
         """See `api.Images`."""
-        source = self._neighbour(parent.place)
+        source, options = self._neighbour(parent.place), self._options(layout)
         what = f"cloning snapshot {parent.snapshot} of image {parent.image} in {parent.place} to {name}"
         with self._session.calling(what, {errno.ENOENT: errors.NoSuchSnapshotError}):
-            self._rbd.clone(source.ioctx, parent.image, parent.snapshot, self.ioctx, name, **layouts.options(layout))
+            self._rbd.clone(source.ioctx, parent.image, parent.snapshot, self.ioctx, name, **options)
         image_id = self._id(name)
         wanted, inherited = metadata or {}, self.metadata(image_id)
         if wanted != inherited:

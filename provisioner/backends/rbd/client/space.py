@@ -9,10 +9,11 @@ objects without opening the image, which costs a fraction:
 
 import contextlib
 import errno
+import weakref
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from provisioner.backends.rbd.client import api, binding, errors, session, translate, wire
+from provisioner.backends.rbd.client import api, binding, errors, layouts, session, translate, wire
 
 _PAGE = 64
 _PAGE_BYTES = 64 * 1024
@@ -28,8 +29,9 @@ class Space:
     """
 
     def __init__(self, held: session.Session, place: api.Place) -> None:
-        # In this order they go: an I/O context must not outlive its connection.
         self.ioctx = held.open(place)
+        # It must not outlive its connection, which may end with `self._session`.
+        weakref.finalize(self, self.ioctx.close).atexit = False
         self._session = held
         self._place = place
         self._loaded = binding.load()
@@ -55,6 +57,12 @@ class Space:
         finally:
             with self._session.calling(f"closing image {name} in {self._place}"):
                 image.close()
+
+    def _options(self, layout: api.Layout) -> dict[str, Any]:
+        """What librbd takes for a layout. Looks for the data pool, for which librbd would wait without end."""
+        if layout.data_pool:
+            self._session.pool_id(layout.data_pool)
+        return layouts.options(layout)
 
     def _id(self, name: str) -> str:
         """The id that a name stands for."""
