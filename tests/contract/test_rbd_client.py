@@ -6,7 +6,7 @@ Whoever changes the fake learns here whether Ceph does the same.
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from typing import Any
 
@@ -16,8 +16,8 @@ from provisioner import model
 from provisioner.backends.rbd.client import api, binding, connect, errors, librbd, session
 from tests.fakes import rbd_client, rbd_state
 from tests.harness import ceph as ceph_harness
+from tests.harness import needs
 
-ceph = ceph_harness.ceph
 SIZE = 64 * model.MIB
 THREADS = 16
 
@@ -66,8 +66,10 @@ def _fake(request: pytest.FixtureRequest, *, namespaced: bool) -> Storage:
 
 
 def _real(request: pytest.FixtureRequest, *, namespaced: bool) -> Storage:
-    real: ceph_harness.CephCluster = request.getfixturevalue("ceph")
-    admin: Any = request.getfixturevalue("admin")
+    real: ceph_harness.CephCluster = request.getfixturevalue("bluestore" if namespaced else "ceph")
+    # An administrator who is quick: a pool by the command line takes a second.
+    who = credentials(real, user="admin", key=real.key_of("client.admin"))
+    admin = session.Session(who, connect.DEFAULT_LIMITS)
     place = api.Place(f"pool{next(_numbers)}", "ours" if namespaced else "")
     admin.handle.create_pool(place.pool)
     request.addfinalizer(lambda: admin.handle.delete_pool(place.pool))
@@ -90,23 +92,25 @@ def _real(request: pytest.FixtureRequest, *, namespaced: bool) -> Storage:
 
 
 @pytest.fixture(scope="module")
-def admin(ceph: ceph_harness.CephCluster) -> session.Session:
-    """An administrator who is quick: a pool by the command line takes a second."""
-    key = ceph.key_of("client.admin")
-    return session.Session(credentials(ceph, user="admin", key=key), connect.DEFAULT_LIMITS)
+def bluestore() -> Iterator[ceph_harness.CephCluster]:
+    """The other store, for those with a namespace."""
+    needs.require(ceph_harness.NEEDS)
+    with ceph_harness.CephCluster(store="bluestore") as cluster:
+        yield cluster
 
 
 def _storage(request: pytest.FixtureRequest) -> Storage:
     kind, _, namespace = request.param.partition("-")
-    return {"fake": _fake, "ceph": _real}[kind](request, namespaced=bool(namespace))
+    make = _fake if kind == "fake" else _real
+    return make(request, namespaced=bool(namespace))
 
 
-@pytest.fixture(params=["fake", "fake-namespace", "ceph", "ceph-namespace"])
+@pytest.fixture(params=["fake", "fake-namespace", "ceph", "bluestore-namespace"])
 def storage(request: pytest.FixtureRequest) -> Storage:
     return _storage(request)
 
 
-@pytest.fixture(params=["fake-namespace", "ceph-namespace"])
+@pytest.fixture(params=["fake-namespace", "bluestore-namespace"])
 def namespaced(request: pytest.FixtureRequest) -> Storage:
     return _storage(request)
 
