@@ -21,7 +21,11 @@ class RbdInventory:
     def entries(self) -> Iterable[inventory.Entry]:
         """Every volume of every place, as `inventory.Inventory.entries`."""
         for spot in self._places.all():
-            for listed in spot.images.list():
+            try:
+                images = spot.images.list()
+            except client_errors.NotPermittedError:
+                continue  # A pool that is not for us.
+            for listed in images:
                 if ids.is_image_of(self._instance, listed.name):
                     found = self._in_place(spot, listed)
                     if found is not None:

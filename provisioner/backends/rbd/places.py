@@ -58,6 +58,7 @@ class Places:
         self._connect = connect
         self._lock = threading.Lock()
         self._found: dict[str, tuple[float, tuple[api.Place, ...]]] = {}
+        self._used: dict[str, set[api.Place]] = {}
 
     def of_class(self, wanted: parameters.Parameters) -> Spot:
         """The place where a class's volumes are made.
@@ -80,12 +81,12 @@ class Places:
         cluster = self._connect(credentials)
         try:
             found = api.Place(cluster.pool_name(place.pool), place.namespace)
-            return Spot(place, credentials.cluster, cluster, cluster.images(found))
+            return self._note(Spot(place, credentials.cluster, cluster, cluster.images(found)))
         except (client_errors.PoolNotFoundError, client_errors.NamespaceNotFoundError):
             return None
 
     def all(self) -> Sequence[Spot]:
-        """Every place that may hold volumes; those that the user may not look at are left out."""
+        """Every place that may hold volumes: those that the user may list, and those that were used."""
         return [spot for credentials in self._clusters.all() for spot in self._of_cluster(credentials)]
 
     def usable(self) -> Iterator[Spot]:
@@ -140,10 +141,19 @@ class Places:
         cluster = self._connect(credentials)
         number = cluster.pool_id(place.pool)
         name = ids.PlaceId(ids.cluster_digits(credentials.cluster), number, place.namespace)
-        return Spot(name, credentials.cluster, cluster, cluster.images(place))
+        return self._note(Spot(name, credentials.cluster, cluster, cluster.images(place)))
+
+    def _note(self, spot: Spot) -> Spot:
+        """Remember the place: a user who may use one namespace alone cannot list those of the pool."""
+        with self._lock:
+            self._used.setdefault(spot.cluster_id, set()).add(spot.place)
+        return spot
 
     def _of_cluster(self, credentials: api.Credentials) -> Iterator[Spot]:
-        for place in self._discover(credentials):
+        discovered = self._discover(credentials)
+        with self._lock:
+            used = set(self._used.get(credentials.cluster, ()))
+        for place in sorted(used.union(discovered)):
             try:
                 yield self._spot(credentials, place)
             except (client_errors.PoolNotFoundError, client_errors.NamespaceNotFoundError):

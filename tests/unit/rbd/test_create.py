@@ -8,6 +8,7 @@ import pytest
 from provisioner import errors, model
 from provisioner.backends.rbd import ids, owner
 from provisioner.backends.rbd.client import api
+from provisioner.backends.rbd.client import errors as client_errors
 from tests.fakes import rbd_state
 from tests.fakes.directory_pools import ROX, RWO, RWX
 from tests.unit.rbd.conftest import PLACE, Pool, request
@@ -298,3 +299,23 @@ def test_a_cluster_that_does_not_answer_keeps_no_other_from_being_purged(pool: P
     with (pool.directory / "clusters.yaml").open("a") as file:
         file.write(lost)
     assert pool.backend.purge_expired() == 1
+
+
+def test_a_user_of_one_namespace_alone_has_its_volumes_listed_and_purged(pool: Pool) -> None:
+    pool.ceph.add_namespace("kube", "east")
+    pool.ceph.faults.fail("namespaces", client_errors.NotPermittedError("not for you"))
+    made = pool.backend.create(request(parameters={"radosNamespace": "east", "onDelete": "purge"}))
+    assert [volume.id for volume in pool.backend.list(after=None, limit=9)] == [made.id]
+    again = pool.open()
+    assert again.get(made.id) == made
+    again.delete(made.id)
+    assert again.purge_expired() == 1
+
+
+def test_a_pool_that_the_user_may_not_use_is_left_out_and_refused_by_name(pool: Pool) -> None:
+    made = pool.backend.create(request())
+    pool.ceph.add_pool("theirs")
+    pool.ceph.faults.fail("claim_note", client_errors.NotPermittedError("not for you"))
+    with pytest.raises(errors.AccessDeniedError):
+        pool.backend.create(request("pvc-2", parameters={"pool": "theirs"}))
+    assert [volume.id for volume in pool.backend.list(after=None, limit=9)] == [made.id]
