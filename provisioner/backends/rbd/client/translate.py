@@ -51,11 +51,6 @@ def translated(what: str, kinds: Kinds | None = None) -> Iterator[None]:
             yield
     except (loaded.rados.Error, loaded.rbd.Error) as error:
         raise of(what, getattr(error, "errno", None), kinds) from error
-    except AttributeError as error:
-        # An iterator of the binding that got no answer fails at its own clean-up, and the errno is lost with it.
-        if isinstance(error.__context__, loaded.rbd.Error):
-            raise of(what, getattr(error.__context__, "errno", None), kinds) from error
-        raise
 
 
 def of(what: str, number: int | None, kinds: Kinds | None = None) -> base.ProvisionerError:
