@@ -63,6 +63,11 @@ def expand_request(host: rbd_node.NodeHost, image: str, size: int, at: str = "st
     )
 
 
+def write_out(path: Path) -> None:
+    """Of this one filesystem: another one on the machine may be waiting for a Ceph cluster that was stopped."""
+    mounts.run("sync", "--file-system", path)
+
+
 @pytest.mark.parametrize(("fs_type", "mebibytes"), [("ext4", 64), ("xfs", 320)])
 def test_what_a_pod_writes_is_read_by_the_next_on_a_fresh_node(
     host: rbd_node.NodeHost, fs_type: str, mebibytes: int
@@ -129,7 +134,7 @@ def test_a_clone_into_a_larger_size_is_used_beside_its_source(host: rbd_node.Nod
     source, clone = host.make(320), f"clone-{fs_type}"
     host.volumes().stage(host.stage(source, fs_type=fs_type))
     (host.kubelet / f"{source}-staged" / "kept").write_text("by the source")
-    os.sync()
+    write_out(host.kubelet / f"{source}-staged")
     host.images.create_snapshot(source, "snap")
     formatted = {names.FORMATTED: host.images.find(source).metadata[names.FORMATTED]}
     host.images.clone(api.SnapshotRef(host.images.place, source, "snap"), clone, metadata=formatted)
@@ -175,11 +180,11 @@ def test_trimmed_space_goes_back_to_the_pool(host: rbd_node.NodeHost) -> None:
     host.volumes().stage(host.stage(image))
     file = host.kubelet / f"{image}-staged" / "large"
     file.write_bytes(os.urandom(96 << 20))
-    os.sync()
+    write_out(host.kubelet / f"{image}-staged")
     full = used()
     file.unlink()
     mounts.run("fstrim", host.kubelet / f"{image}-staged")
-    os.sync()
+    write_out(host.kubelet / f"{image}-staged")
     assert used() < full - (32 << 20)
 
 
@@ -232,7 +237,7 @@ def test_a_daemon_that_was_killed_is_noticed_and_replaced(host: rbd_node.NodeHos
     host.volumes().stage(host.stage(image))
     path = host.kubelet / f"{image}-staged"
     (path / "kept").write_text("before")
-    os.sync()
+    write_out(path)
     assert not host.volumes().condition(volume(image), path).abnormal
     first = host.daemon(image)
     os.kill(first, signal.SIGKILL)
@@ -242,6 +247,39 @@ def test_a_daemon_that_was_killed_is_noticed_and_replaced(host: rbd_node.NodeHos
     assert not host.volumes().condition(volume(image), path).abnormal
     assert (path / "kept").read_text() == "before"
     assert host.daemon(image) not in (0, first)
+
+
+def test_a_client_that_was_fenced_off_is_noticed_and_replaced(host: rbd_node.NodeHost) -> None:
+    image = host.make()
+    host.volumes().stage(host.stage(image))
+    path = host.kubelet / f"{image}-staged"
+    (path / "kept").write_text("before")
+    write_out(path)
+    first = host.daemon(image)
+    (watcher,) = host.images.watchers(image)
+    host.real.ceph("osd", "blocklist", "add", watcher.address)
+    assert processes.wait(lambda: not host.images.watchers(image), seconds=40)
+    condition = host.volumes().condition(volume(image), path)
+    assert condition.abnormal
+    assert watcher.address in condition.message
+    host.volumes().stage(host.stage(image))
+    assert not host.volumes().condition(volume(image), path).abnormal
+    assert (path / "kept").read_text() == "before"
+    assert host.daemon(image) not in (0, first)
+
+
+def test_a_daemon_without_a_device_does_not_stay_beside_the_next(host: rbd_node.NodeHost) -> None:
+    image = host.make()
+    backend = host.backend()
+    backend.attach(
+        base.Attachment(volume_id=volume(image), context=dict(host.stage(image).context), publish_context={})
+    )
+    device = backend.device(volume(image))
+    mounts.run("losetup", "--detach", str(device))  # As if the node had ended before it made one.
+    first = host.daemon(image)
+    host.volumes().stage(host.stage(image))
+    assert host.daemon(image) not in (0, first)
+    assert len(host.images.watchers(image)) == 1
 
 
 def test_a_killed_daemons_volume_can_be_unstaged(host: rbd_node.NodeHost) -> None:

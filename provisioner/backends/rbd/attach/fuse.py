@@ -56,8 +56,9 @@ class FuseAttacher:
             raise errors.InvalidRequestError(
                 "mapOptions cannot be used with the mounter fuse", remedy="leave them out of the class"
             )
-        if not self._is_serving(record):
-            self._clear(record)
+        if self.condition(record).abnormal:
+            # A daemon that was just being started is ended, too: two would be two writers.
+            self.detach(record)
             self._start(record, credentials)
         outlive.leave_container(_daemon(record))
         return loops.attach(_file(record), self._runner, read_only=record.read_only)
@@ -81,13 +82,15 @@ class FuseAttacher:
 
     def refresh(self, record: api.Record, size: int) -> None:
         """Tell the daemon the image's size, wait until the kernel has heard of it, and tell the loop device."""
-        device = self.device(record)
-        if device is None or not _daemon(record):
+        device, number = self.device(record), _daemon(record)
+        if device is None or not number:
             raise errors.BackendUnavailableError(
                 f"the daemon that serves volume {record.volume} has ended", remedy="end the Pod: it is attached anew"
             )
         qmp.execute(record.folder / "qmp", "block_resize", {"node-name": _NODE, "size": size})
-        if not processes.wait(lambda: _file(record).stat().st_size >= size, seconds=_GROWING_SECONDS):
+        # The daemon's own view: it may have been started in a container before this one, which saw other mounts.
+        seen = Path(f"/proc/{number}/root{_file(record)}")
+        if not processes.wait(lambda: seen.stat().st_size >= size, seconds=_GROWING_SECONDS):
             raise errors.BackendUnavailableError(f"volume {record.volume} does not show its new size yet")
         loops.take_size(device, self._runner)
 
@@ -98,19 +101,6 @@ class FuseAttacher:
         if self.device(record) is None:
             return model.Condition(abnormal=True, message="the volume's loop device is gone")
         return model.HEALTHY
-
-    def _is_serving(self, record: api.Record) -> bool:
-        """Whether there is a daemon that serves the file; one that was just being started is waited for."""
-        number = _daemon(record)
-        if not number:
-            return False
-        if processes.wait(
-            lambda: processes.read_pid(record.folder / "pid") == number or not _daemon(record),
-            seconds=_STARTING_SECONDS,
-        ) and _daemon(record):
-            return bool(mountinfo.mounts_at(_file(record)))
-        processes.end(number, seconds=_ENDING_SECONDS)
-        return False
 
     def _clear(self, record: api.Record) -> None:
         """Take away what a daemon that is dead has left behind."""
