@@ -66,16 +66,23 @@ class Snapshots:
             raise errors.VolumeNotFoundError(f"there is no image {image} in {spot} to take a snapshot of")
         digits = ids.snapshot_digits(name)
         taken = found.record.taken.get(digits)
-        if taken is not None:
-            return _snapshot(spot, found.id, found.record, taken, self._instance)
-        self._claim(spot, digits, Index(found.id, name))
-        self._steps("snapshot.claimed")
-        if len(found.record.taken) >= self._limit:
+        if taken is None:
+            self._claim(spot, digits, Index(found.id, name))
+            self._steps("snapshot.claimed")
+            self._check_count(spot, found, digits)
+            taken = self._take(spot, found, name)
+        return _snapshot(spot, found.id, found.record, taken, self._instance)
+
+    def _check_count(self, spot: places.Spot, found: making.Found, digits: str) -> None:
+        count = len(found.record.taken)
+        if count >= self._limit:
             spot.images.drop_note(_note(digits))
             raise errors.InsufficientCapacityError(
-                f"image {image} in {spot} has {len(found.record.taken)} snapshots, and may have {self._limit}",
+                f"image {found.image} in {spot} has {count} snapshots, and may have {self._limit}",
                 remedy="delete snapshots of this volume",
             )
+
+    def _take(self, spot: places.Spot, found: making.Found, name: str) -> record.Taken:
         taken = record.Taken(
             name=name,
             snapshot=_snapshot_name(name),
@@ -84,12 +91,12 @@ class Snapshots:
             formatted=found.record.formatted,
         )
         try:
-            spot.images.create_snapshot(image, taken.snapshot)
+            spot.images.create_snapshot(found.image, taken.snapshot)
         except client_errors.SnapshotTakenError:
-            taken = _seen(spot.images, image, taken)  # A call that was cut short took it.
+            taken = _seen(spot.images, found.image, taken)  # A call that was cut short took it.
         self._steps("snapshot.taken")
         spot.images.set_metadata(found.id, record.encode_taken(taken))
-        return _snapshot(spot, found.id, found.record, taken, self._instance)
+        return taken
 
     def get(self, spot: places.Spot, wanted: ids.RbdSnapshotId) -> model.Snapshot:
         """The snapshot.
@@ -125,16 +132,21 @@ class Snapshots:
         mine = index.image_id == wanted.image_id
         taken = of.taken.get(wanted.snapshot) if of else None
         if of is not None and (taken or mine):
-            image = self._image(spot, wanted.image_id, of)
-            if image is not None:
-                self._remove(spot.images, image, taken.snapshot if taken else _snapshot_name(index.name))
-                self._steps("delete-snapshot.removed")
-                spot.images.remove_metadata(wanted.image_id, [record.taken_key(wanted.snapshot)])
-                self._steps("delete-snapshot.forgotten")
+            self._forget(spot, wanted, of, taken.snapshot if taken else _snapshot_name(index.name))
         if mine:
             spot.images.drop_note(_note(wanted.snapshot))
         if of is not None and of.deleted is not None and not set(of.taken) - {wanted.snapshot}:
             self._deleter.release(spot, wanted.image_id, of)
+
+    def _forget(self, spot: places.Spot, wanted: ids.RbdSnapshotId, of: record.Record, snapshot: str) -> None:
+        """Remove the snapshot from its image, and then what is known of it."""
+        image = self._image(spot, wanted.image_id, of)
+        if image is None:
+            return
+        self._remove(spot.images, image, snapshot)
+        self._steps("delete-snapshot.removed")
+        spot.images.remove_metadata(wanted.image_id, [record.taken_key(wanted.snapshot)])
+        self._steps("delete-snapshot.forgotten")
 
     def page(
         self, spots: Sequence[places.Spot], *, source: str | None, after: str, limit: int
