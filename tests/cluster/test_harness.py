@@ -1,10 +1,13 @@
 """The harness itself: what the other tests of this tier stand on."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.harness import control_plane as harness
 from tests.harness import process, sandbox, tools
@@ -15,6 +18,18 @@ from tests.harness import sandbox
 box = sandbox.Sandbox()
 print(box.folder, box.start("sleep", ["/bin/sleep", "600"]).pid, flush=True)
 time.sleep(600)
+"""
+
+_SERVES_A_DEVICE = """
+truncate --size=64M /run/image
+touch /run/disk
+qemu-storage-daemon --daemonize --blockdev driver=file,node-name=image,filename=/run/image \
+  --export type=fuse,id=export,node-name=image,mountpoint=/run/disk,writable=on
+device=$(losetup --find --show /run/disk)
+mkfs.ext4 -q "$device"
+mkdir /run/mounted
+mount "$device" /run/mounted
+echo "$device"
 """
 
 _HOLDS_MEMORY = """
@@ -58,6 +73,16 @@ def test_a_sandbox_has_ended_when_it_is_closed() -> None:
         full = box.start("full", [sys.executable, "-c", _HOLDS_MEMORY])
         process.wait_until(lambda: "full" in full.log.read_text(), seconds=20, what="the memory to be full")
     assert not Path("/proc", str(box.init_pid)).exists()
+
+
+@pytest.mark.skipif(shutil.which("qemu-storage-daemon") is None, reason="apt-get install qemu-system-common")
+def test_a_sandbox_leaves_no_loop_device_over_a_file_that_was_served_in_it() -> None:
+    with sandbox.Sandbox() as box:
+        device = box.run(["/bin/sh", "-ec", _SERVES_A_DEVICE]).stdout.strip()
+        assert Path("/sys/block", device.removeprefix("/dev/"), "loop").exists()
+    # The mount goes with the sandbox, and the kernel then lets go of the device.
+    gone = Path("/sys/block", device.removeprefix("/dev/"), "loop/backing_file")
+    process.wait_until(lambda: not gone.exists(), seconds=10, what=f"{device} to be detached")
 
 
 def test_a_sandbox_whose_keeper_was_killed_is_swept_by_the_next_one() -> None:

@@ -3,10 +3,11 @@
     runner ──stdin pipe──▶ keeper ──parent──▶ unshare ──▶ init (pid 1 of the sandbox) ; every component is its child
 
 The keeper ends the sandbox when its stdin ends: the runner closed it, raised, was interrupted or was killed with -9.
-(`keep` written there first lets the sandbox stay until SIGTERM.) Ending means: kill the init, with which the kernel
-ends every process, mount and network device of the sandbox; wait until it has; remove the control groups; remove the
-folder. Were the keeper itself killed, the kernel kills unshare and init, and the next sandbox sweeps the folder: the
-keeper inherited an open file that holds the folder's lock, and with the keeper the lock ends.
+(`keep` written there first lets the sandbox stay until SIGTERM.) Ending means: let go of the files that daemons in
+the sandbox serve, and of the loop devices over them, which are the machine's; kill the init, with which the kernel ends
+every process, mount and network device of the sandbox; wait until it has; remove the control groups; remove the folder.
+Were the keeper itself killed, the kernel kills unshare and init, and the next sandbox sweeps the folder: the keeper
+inherited an open file that holds the folder's lock, and with the keeper the lock ends.
 
 Runs by itself, with the standard library alone: `keeper.py FOLDER CGROUP`.
 """
@@ -27,7 +28,9 @@ KEEP = b"keep\n"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _END_SECONDS = 30
+_BREAK = 'mount -t fusectl none /sys/fs/fuse/connections && echo 1 >"/sys/fs/fuse/connections/$1/abort"'
 _CGROUPS = Path("/sys/fs/cgroup")
+_BLOCK = Path("/sys/block")
 
 
 def main(folder: Path, cgroup: str) -> None:
@@ -51,6 +54,7 @@ def main(folder: Path, cgroup: str) -> None:
     try:
         _until_told(unshare)
     finally:
+        _let_go_of_served_files(unshare.pid)
         unshare.kill()
         unshare.wait()
         _wait_for_the_init()
@@ -67,6 +71,31 @@ def _until_told(unshare: subprocess.Popen[bytes]) -> None:
     ready, _, _ = select.select([ended, asked], [], [])
     if asked in ready and os.read(asked, len(KEEP)) == KEEP:
         select.select([ended], [], [])
+
+
+def _let_go_of_served_files(unshare: int) -> None:
+    """Break the connections of the sandbox's FUSE files, and detach the loop devices over them.
+
+    A daemon that is killed together with the last mount of what it serves would wait for itself: the mount is
+    given up, and written out, before its connection is. Only sysfs is asked which file is behind a loop device, for
+    the device itself would ask the daemon.
+    """
+    with contextlib.suppress(OSError, IndexError, subprocess.SubprocessError):
+        init = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()[0]
+        ours, theirs = _fuse_files(Path("/proc/self/mountinfo")), _fuse_files(Path(f"/proc/{init}/mountinfo"))
+        served = {file: number for file, number in theirs.items() if file not in ours}
+        loops = [entry for entry in _BLOCK.glob("loop*/loop/backing_file") if entry.read_text().strip() in served]
+        for number in served.values():
+            breaking = ["unshare", "--mount", "--propagation=private", "sh", "-c", _BREAK, "sh", number]
+            subprocess.run(breaking, check=False, timeout=10)
+        for entry in loops:
+            subprocess.run(["losetup", "--detach", f"/dev/{entry.parts[3]}"], check=False, timeout=10)
+
+
+def _fuse_files(mountinfo: Path) -> dict[str, str]:
+    """Where FUSE filesystems are mounted in a mount namespace, and the numbers of their connections."""
+    lines = [line.split() for line in mountinfo.read_text().splitlines()]
+    return {words[4]: words[2].partition(":")[2] for words in lines if words[words.index("-") + 1] == "fuse"}
 
 
 def _wait_for_the_init() -> None:
