@@ -57,11 +57,15 @@ node: setup  ## A kubelet and containerd: real Pods
 chaos: setup  ## kill -9 at every step, and full disks
 	@$(RUN) chaos
 
-bench: setup  ## How fast claims are bound and deleted, and at what cost
+bench: setup  ## How fast claims are bound and deleted, and at what cost (BACKEND=rbd: CSI calls against bare librbd)
 	@mkdir -p build
+ifeq ($(BACKEND),rbd)
+	@$(BIN)/python -m tests.bench.rbd --json build/bench-rbd.json
+else
 	@$(BIN)/python -m tests.bench.claims --json build/bench-claims.json
 	@$(BIN)/python -m tests.bench.pods --json build/bench-pods.json
-	@echo "the figures are in build/bench-claims.json and build/bench-pods.json too"
+endif
+	@echo "the figures are in build/bench-*.json too"
 
 lint: $(STAMP)  ## Style, types, and who may import whom
 	@$(BIN)/ruff check
