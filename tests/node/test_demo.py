@@ -26,10 +26,18 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.parametrize("moment", ["A cluster of one node", "A StatefulSet `web`"])
-def test_after_ctrl_c_nothing_of_the_demo_is_left(scratch: Path, moment: str) -> None:
+@pytest.mark.parametrize(
+    ("backend", "moment"),
+    [
+        ("directory", "A cluster of one node"),
+        ("directory", "A StatefulSet `web`"),
+        ("rbd", "Each Pod wrote"),
+    ],
+)
+def test_after_ctrl_c_nothing_of_the_demo_is_left(scratch: Path, backend: str, moment: str) -> None:
+    before = _loop_devices()
     demo = subprocess.Popen(
-        [sys.executable, "-m", "tests.demo"],
+        [sys.executable, "-m", "tests.demo", f"--backend={backend}"],
         cwd=image_build.ROOT,
         env={**os.environ, "TMPDIR": str(scratch), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
@@ -47,8 +55,15 @@ def test_after_ctrl_c_nothing_of_the_demo_is_left(scratch: Path, moment: str) ->
 
     assert demo.returncode == _INTERRUPTED
     process.wait_until(lambda: not _processes(scratch), seconds=20, what="the processes to end")
+    process.wait_until(lambda: _loop_devices() <= before, seconds=20, what="the loop devices to be detached")
     assert [path for path in scratch.glob("provisioner-sandboxes/*") if path.is_dir()] == []
     assert str(scratch) not in Path("/proc/self/mountinfo").read_text()
+
+
+def _loop_devices() -> set[str]:
+    """The loop devices over what a daemon serves as the file `disk`, and over what is mounted no more."""
+    shown = {path: path.read_text().strip() for path in Path("/sys/block").glob("loop*/loop/backing_file")}
+    return {str(path) for path, file in shown.items() if file == "/" or file.endswith("/disk")}
 
 
 def _processes(scratch: Path) -> list[str]:
