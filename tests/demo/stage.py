@@ -25,7 +25,6 @@ from tests.harness import (
     images,
     init,
     keeper,
-    needs,
     node,
     process,
     sandbox,
@@ -155,8 +154,8 @@ class Current:
 @contextlib.contextmanager
 def own(teller: tellers.Teller, *, with_ceph: bool = False) -> Iterator[Own]:
     """A cluster of our own, from nothing; it is taken away at the end unless it was kept."""
-    if with_ceph:
-        needs.require(ceph.NEEDS)
+    if with_ceph and (missing := list(ceph.NEEDS.missing())):
+        raise errors.MissingNeedError(f"{ceph.NEEDS.tier} needs {'; '.join(missing)}")
     with teller.step("The programs and the image"):
         programs = tools.find(progress=teller.note)
         teller.note(f"Kubernetes {tools.kubernetes_version()} from {programs['kube-apiserver'].parent}")

@@ -132,6 +132,39 @@ async def test_the_controller_drives_a_driver_that_runs_already(home: Path) -> N
         assert [path.name for path in (home / "pool" / "volumes").iterdir()] == [volume["spec"]["csi"]["volumeHandle"]]
 
 
+def test_the_driver_is_named_after_its_backend_unless_it_is_given_a_name() -> None:
+    assert load()[settings.Driver].name == "directory.csi.provisioner"
+    assert load(backend="rbd")[settings.Driver].name == "rbd.csi.provisioner"
+    assert load(backend="rbd", driver_name="ceph.example.org")[settings.Driver].name == "ceph.example.org"
+
+
+@pytest.mark.parametrize(
+    ("flags", "faults"),
+    [
+        ({}, ["--rbd-clusters"]),
+        ({"rbd_clusters": "clusters.yaml"}, ["--rbd-clusters"]),
+        ({"rbd_clusters": "/c", "instance": "a/b"}, ["--instance"]),
+        ({"rbd_clusters": "/c", "instance": "a" * 17}, ["--instance"]),
+        ({"rbd_clusters": "/c", "pool": "a=/srv/a", "shared_pools": True}, ["--pool", "--shared-pools"]),
+        ({"rbd_clusters": "/c", "instance": "blue-1"}, []),
+    ],
+)
+def test_what_is_wrong_with_the_settings_of_a_ceph_cluster_is_said_all_at_once(
+    flags: dict[str, Any], faults: list[str]
+) -> None:
+    found = roles.faults(roles.Role.CONTROLLER, load(backend="rbd", **flags))
+    assert [fault.partition(":")[0] for fault in found] == faults
+
+
+async def test_a_controller_on_ceph_serves_before_any_cluster_is_known(home: Path) -> None:
+    flags = {"pool": None, "init_pools": None, "backend": "rbd", "rbd_clusters": str(home / "clusters.yaml")}
+    async with running(roles.Role.CONTROLLER, home, **flags) as channel:
+        asked = csi_pb2.ControllerGetCapabilitiesRequest()
+        assert await code(csi_pb2_grpc.ControllerStub(channel).ControllerGetCapabilities(asked)) is grpc.StatusCode.OK
+        probe = csi_pb2_grpc.IdentityStub(channel).Probe(csi_pb2.ProbeRequest())
+        assert await code(probe) is grpc.StatusCode.FAILED_PRECONDITION
+
+
 _KUBECONFIG = """
 apiVersion: v1
 kind: Config
@@ -150,6 +183,8 @@ contexts: [{name: c, context: {cluster: k, user: u}}]
         (roles.Role.NODE, {}, "node"),
         (roles.Role.NODE, {"shared_pools": True}, "none"),
         (roles.Role.NODE, {"watch": "none"}, "none"),
+        (roles.Role.CONTROLLER, {"backend": "rbd"}, "cluster"),
+        (roles.Role.NODE, {"backend": "rbd"}, "none"),
         (roles.Role.SERVE, {"watch": "node"}, "node"),
     ],
 )
