@@ -1,5 +1,6 @@
 """What an operator does to a cluster while the driver runs: keys, monitors and quotas change, and nothing is lost."""
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from provisioner import errors, model
 from provisioner.backends.rbd import backend
-from provisioner.backends.rbd.client import api
+from provisioner.backends.rbd.client import api, librbd
 from tests.chaos import rbd_worker
 from tests.fakes import rbd_backend
 from tests.fakes.directory_pools import RWO
@@ -94,6 +95,20 @@ def test_in_a_full_pool_nothing_is_made_and_nothing_is_called_deleted_that_is_th
     made.delete(going.id)
     made.create(request("more"))
     assert images(cluster, "full") == listed(made) == ["full-kept", "full-more"]
+
+
+def test_a_volume_whose_removal_has_begun_is_not_had_back(cluster: ceph_harness.CephCluster, tmp_path: Path) -> None:
+    made = rbd_worker.open_backend(write_clusters(cluster, tmp_path), "going")
+    volume = made.create(request("pvc-1"))
+    made.delete(volume.id)
+    given = api.Credentials(cluster="real", monitors=cluster.monitors, user=ceph_harness.USER, key=cluster.key)
+    images = librbd.LibradosCluster(given).images(api.Place("kube"))
+    (image_id,) = (entry.id for entry in images.trash_list() if entry.name == "going-pvc-1")
+    # What a removal that was cut short leaves: the state "removing" in the trash's own object.
+    wanted = struct.pack("<I", len(image_id)) + image_id.encode() + bytes([2, 0])
+    images.ioctx.execute("rbd_trash", "rbd", "trash_state_set", wanted)
+    with pytest.raises(errors.NotReadyError, match="removal has begun"):
+        made.inventory().restore(volume.id, "")
 
 
 def test_a_key_is_rotated_while_the_driver_runs(cluster: ceph_harness.CephCluster, tmp_path: Path) -> None:

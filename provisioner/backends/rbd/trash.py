@@ -76,6 +76,7 @@ class Trash:
 
         Raises:
             errors.VolumeExistsError: there is another volume of this name.
+            errors.NotReadyError: its retention is over, and its removal has begun.
         """
         images, image_id = deleted.spot.images, deleted.image_id
         name = name or deleted.record.name
@@ -95,6 +96,10 @@ class Trash:
             raise errors.VolumeExistsError(
                 f"there is a volume {name} already: image {image} in {deleted.spot}",
                 remedy="restore the deleted one under another name",
+            ) from error
+        except client_errors.ImageBusyError as error:
+            raise errors.NotReadyError(
+                f"the volume {deleted.record.name} cannot be had back: its removal has begun"
             ) from error
         images.remove_metadata(image_id, [names.DELETED_AT, names.RESTORED_FROM])
         return image

@@ -277,3 +277,11 @@ def test_each_image_of_ours_is_listed_as_what_it_is(pool: Pool) -> None:
     pool.make_foreign("k8s-theirs")
     found = {entry.where: entry.state for entry in pool.backend.inventory().entries()}
     assert found == {"fake/kube/k8s-good": inventory.State.READY, "fake/kube/k8s-bad": inventory.State.UNREADABLE}
+
+
+def test_a_volume_whose_removal_has_begun_is_not_had_back(pool: Pool) -> None:
+    made = pool.backend.create(request())
+    pool.backend.delete(made.id)
+    pool.ceph.faults.fail("trash_restore", client_errors.ImageBusyError("as Ceph says while it removes"))
+    with pytest.raises(errors.NotReadyError, match="removal has begun"):
+        pool.backend.inventory().restore(made.id, "")
