@@ -1,5 +1,6 @@
 """The commands that look into the storage: which volume is whose, and a deleted volume back with its data."""
 
+import asyncio
 import datetime
 import json
 import os
@@ -13,10 +14,19 @@ import yaml
 
 from provisioner import model
 from provisioner.backends.directory import backend
-from tests.fakes import directory_pools
+from provisioner.kube import objects
+from tests.fakes import apiserver, directory_pools
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the pool of a driver belongs to root: run as root")
 
+_KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: c
+clusters: [{name: k, cluster: {server: "%s"}}]
+users: [{name: u, user: {}}]
+contexts: [{name: c, context: {cluster: k, user: u}}]
+"""
 _CLAIM = {"csi.storage.k8s.io/pvc/namespace": "shop", "csi.storage.k8s.io/pvc/name": "orders"}
 
 
@@ -140,6 +150,29 @@ def test_a_volume_whose_retention_is_over_is_not_given_back(
     assert ended.returncode == 1
     assert "its removal may have begun" in ended.stderr
     assert len(listed(tmp_path, "--trash")) == 1
+
+
+async def test_a_volume_that_no_persistent_volume_names_is_an_orphan_and_is_discarded_when_told_so(
+    tmp_path: Path,
+) -> None:
+    hour_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    pools = directory_pools.directory_backend(tmp_path, clock=lambda: hour_ago)
+    known, orphan = (pools.create(directory_pools.request(name)).id for name in ("pvc-1", "pvc-2"))
+    young = directory_pools.directory_backend(tmp_path, clock=lambda: datetime.datetime.now(datetime.UTC))
+    young.create(directory_pools.request("pvc-3"))
+    async with apiserver.FakeApiServer() as api:
+        source = {"driver": "directory.csi.provisioner", "volumeHandle": str(known)}
+        stranger = {"driver": "other.csi", "volumeHandle": str(orphan)}
+        for name, csi in (("pvc-1", source), ("theirs", stranger)):
+            api.create(objects.VOLUMES, {"metadata": {"name": name}, "spec": {"csi": csi}})
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(_KUBECONFIG % api.url)
+        asked = ("--orphans", f"--kubeconfig={kubeconfig}")
+        found = await asyncio.to_thread(listed, tmp_path, *asked)
+        assert [entry["id"] for entry in found] == [str(orphan)]
+        await asyncio.to_thread(listed, tmp_path, *asked, "--discard")
+        assert await asyncio.to_thread(listed, tmp_path, *asked) == []
+    assert [entry["id"] for entry in listed(tmp_path, "--trash")] == [str(orphan)]
 
 
 def test_settings_of_another_backend_are_refused_by_name(tmp_path: Path) -> None:
