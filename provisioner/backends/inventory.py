@@ -36,7 +36,6 @@ class Entry:
         expires: when the trash may be emptied of it; None where it is not there.
         access_modes: that it was made for, in Kubernetes' words.
         block: whether it was made for raw block use.
-        fs_type: the filesystem that it was made for; empty where that was left open.
     """
 
     id: model.VolumeId
@@ -50,7 +49,6 @@ class Entry:
     expires: datetime.datetime | None = None
     access_modes: tuple[str, ...] = ()
     block: bool = False
-    fs_type: str = ""
 
 
 class Inventory(Protocol):

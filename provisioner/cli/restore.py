@@ -81,9 +81,8 @@ def _manifest(entry: inventory.Entry, volume: model.Volume, driver: str) -> list
 
 
 def _source(entry: inventory.Entry, volume: model.Volume, driver: str) -> dict[str, Any]:
+    """Where the volume is; without a filesystem's type, the one that is on it is taken."""
     source: dict[str, Any] = {"driver": driver, "volumeHandle": str(entry.id)}
-    if entry.fs_type:
-        source["fsType"] = entry.fs_type
     if volume.context:
         source["volumeAttributes"] = dict(volume.context)
     return source
