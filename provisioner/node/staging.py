@@ -58,6 +58,8 @@ class Stager:
                 self._steps("stage.attached")
                 if request.capability.access_type is model.AccessType.MOUNT:
                     self._mount(request, device, target, read_only=attachment.read_only)
+                elif not attachment.read_only:
+                    self._forget_unfinished(request.volume_id)
         except OSError as error:
             raise errors.BackendUnavailableError(
                 f"volume {request.volume_id} cannot be staged at {request.staging}: {error.strerror}",
@@ -97,6 +99,11 @@ class Stager:
         if condition.abnormal:
             _log.warning("attaching a broken volume anew", volume=str(volume_id), condition=condition.message)
             self.unstage(volume_id, staging)
+
+    def _forget_unfinished(self, volume_id: model.VolumeId) -> None:
+        """Before a Pod can write to the device: from now on, what is there is its data, not the remains of a mkfs."""
+        if self._backend.formatted(volume_id) is base.Formatted.BEGUN:
+            self._backend.record_format(volume_id, base.Formatted.NEVER)
 
     def _mount(self, request: requests.StageRequest, device: Path, target: targets.Target, *, read_only: bool) -> None:
         existing = target.mount()

@@ -3,6 +3,7 @@
 import dataclasses
 
 from provisioner import errors, model
+from provisioner.backends import base
 from provisioner.backends.rbd import config, flattening, ids, making, places, record, snapshots
 
 
@@ -96,6 +97,7 @@ class Copies:
         return Copied(
             origin=origin,
             depth=depth,
-            formatted=of.formatted,
+            # What a mkfs left that was going on then was never used, and is not to be taken for that later either.
+            formatted=of.formatted if of.formatted == base.Formatted.DONE.value else "",
             must_flatten=depth >= self._settings.depth_limit or snapshots_now >= self._settings.snapshot_limit // 2,
         )

@@ -120,6 +120,18 @@ def test_mkfs_that_was_cut_short_in_mid_write_is_done_again(host: device_host.De
     assert (host.kubelet / "staged").is_mount()
 
 
+def test_what_a_pod_wrote_to_a_raw_device_is_not_taken_for_the_remains_of_a_mkfs(host: device_host.DeviceHost) -> None:
+    volume = host.backend.make("vol", 32)
+    host.backend.record_format(volume, base.Formatted.BEGUN)  # As a process leaves it that is killed before its mkfs.
+    host.volumes().stage(host.stage(volume, capability=device_host.BLOCK))
+    host.volumes().unstage(volume, host.kubelet / "staged")
+    with host.backend.file(volume).open("r+b") as file:
+        file.write(b"a database of its own kind")
+    with pytest.raises(errors.NotReadyError, match="no filesystem"):
+        host.volumes().stage(host.stage(volume))
+    assert host.backend.file(volume).read_bytes()[:26] == b"a database of its own kind"
+
+
 # A partition of Linux from sector 2048 on, as the boot sector has it.
 PARTITION_TABLE = b"\0\0\0\0\x83\0\0\0" + (2048).to_bytes(4, "little") + (4096).to_bytes(4, "little")
 
