@@ -73,8 +73,8 @@ class RbdNode:
         attacher = self._attachers.named(record.mounter)
         if not attacher.condition(record).abnormal:
             _check_same(record, attachment)
-            self._learn_address(record, images, metadata)
-            return attacher.attach(record, credentials, wanted.map_options)
+            if not _is_unfinished(record) or not _let_go(attacher, record):
+                return attacher.attach(record, credentials, wanted.map_options)
         attacher.detach(record)
         record = dataclasses.replace(record, read_only=attachment.read_only, shared=attachment.shared)
         return self._attach(record, images, metadata, credentials, wanted.map_options)
@@ -99,7 +99,8 @@ class RbdNode:
                 attacher.detach(record)
                 self._records.forget(record)
                 _refuse_others(record, came, metadata)
-            self._records.save(dataclasses.replace(record, addresses=tuple(came)))
+            if not attacher.condition(record).abnormal:  # Else the one that came may be another's.
+                self._records.save(dataclasses.replace(record, addresses=tuple(came)))
         return device
 
     def device(self, volume_id: model.VolumeId) -> Path | None:
@@ -168,15 +169,6 @@ class RbdNode:
             )
         return condition
 
-    def _learn_address(self, record: attach_api.Record, images: api.Images, metadata: Mapping[str, str]) -> None:
-        """Note the address of a client of ours whose process was ended before it could."""
-        if record.addresses or not record.is_alone:
-            return
-        seen = _addresses(images, record)
-        if len(seen) > 1:
-            _refuse_others(record, seen, metadata)
-        self._records.save(dataclasses.replace(record, addresses=tuple(seen)))
-
     def _fence(self, record: attach_api.Record, volume_id: model.VolumeId) -> None:
         """Have the cluster forget a client of ours that died: it would be taken for alive for half a minute."""
         try:
@@ -222,6 +214,23 @@ class RbdNode:
 
 def _addresses(images: api.Images, record: attach_api.Record) -> frozenset[str]:
     return frozenset(watcher.address for watcher in images.watchers(record.image))
+
+
+def _is_unfinished(record: attach_api.Record) -> bool:
+    """Whether the process was ended that attached it, before it knew the address of its client.
+
+    Which of the watchers it is cannot be found out later: it may have lost its watch, and another node come.
+    """
+    return record.is_alone and not record.addresses
+
+
+def _let_go(attacher: attach_api.Attacher, record: attach_api.Record) -> bool:
+    """Detach what was attached, where nobody uses it yet."""
+    try:
+        attacher.detach(record)
+    except errors.VolumeInUseError:
+        return False
+    return True
 
 
 def _check_same(record: attach_api.Record, attachment: base.Attachment) -> None:

@@ -167,11 +167,31 @@ def test_a_cluster_that_this_node_does_not_know_is_named(node: Node) -> None:
         node.backend().attach(node.request(context=given))
 
 
-def test_a_process_that_was_killed_before_it_knew_its_clients_address_learns_it_later(node: Node) -> None:
+def forget_address(node: Node) -> None:
+    """As a process leaves it that is killed between attaching and noting its client's address."""
+    kept = records.Records(node.folder / "node")
+    record = kept.load(VOLUME)
+    assert record is not None
+    kept.save(dataclasses.replace(record, addresses=()))
+
+
+def test_what_a_killed_process_attached_without_knowing_its_client_is_attached_anew(node: Node) -> None:
+    node.backend().attach(node.request())
+    forget_address(node)
     node.backend().attach(node.request())
     record = records.Records(node.folder / "node").load(VOLUME)
     assert record is not None
-    records.Records(node.folder / "node").save(dataclasses.replace(record, addresses=()))
+    assert set(record.addresses) == node.watchers()
+    assert len(record.addresses) == 1
+
+
+def test_another_nodes_client_is_never_taken_for_our_own(node: Node) -> None:
     node.backend().attach(node.request())
-    learned = records.Records(node.folder / "node").load(VOLUME)
-    assert learned == record
+    forget_address(node)
+    node.ceph.leave(PLACE, IMAGE, address=node.attacher.address(VOLUME.value))  # Its watch ran out.
+    node.ceph.watch(PLACE, IMAGE, address="10.0.0.7:0/77")
+    with pytest.raises(errors.VolumeInUseError, match=r"10\.0\.0\.7:0/77"):
+        node.backend().attach(node.request())
+    node.backend().detach(VOLUME)
+    assert node.watchers() == {"10.0.0.7:0/77"}
+    assert not node.ceph.fenced
