@@ -32,7 +32,7 @@ class Deleter:
         """Take the volume away. Missing is not an error; what somebody else made under its name is left alone.
 
         Raises:
-            errors.VolumeInUseError: a client has it open for writing; says at which address.
+            errors.VolumeInUseError: a node has it, or a client has it open for writing; says which, at which address.
             errors.OperationPendingError: it is being made.
         """
         try:
@@ -48,6 +48,7 @@ class Deleter:
             # Either no volume yet, or a stranger's image: a note tells, and only the first is removed.
             self._maker.clear(spot, image)
             return
+        _refuse_published(spot, image, found)
         self._refuse_in_use(spot, image)
         self._steps("delete.checked")
         if found.taken or found.on_delete == "retain":
@@ -83,3 +84,12 @@ class Deleter:
                 f"image {image} in {spot} is open at {watchers[0].address}",
                 remedy="wait until its node has let go of it; after a crash that takes half a minute",
             )
+
+
+def _refuse_published(spot: places.Spot, image: str, found: record.Record) -> None:
+    """A node that only reads is no watcher, nor is one that has not mapped the image yet."""
+    if found.nodes:
+        raise errors.VolumeInUseError(
+            f"image {image} in {spot} is published to node {min(found.nodes)}",
+            remedy="it can go when the volume is detached from there",
+        )

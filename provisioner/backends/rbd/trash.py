@@ -145,8 +145,11 @@ class Trash:
             if found.deleted is not None and (found.taken or found.on_delete == "retain"):
                 aside.recover(spot.images, self._instance, entry.id)
                 return False
-            spot.images.trash_remove(entry.id)
-            outcome = "purged"
+            if found.nodes:
+                outcome = "waiting"  # It was put there by hand, and a node that only reads hinders no removal.
+            else:
+                spot.images.trash_remove(entry.id)
+                outcome = "purged"
         except client_errors.ImageNotFoundError:
             return False  # Another process was faster, or it was restored.
         except (client_errors.ImageHasSnapshotsError, client_errors.ImageBusyError):
