@@ -18,7 +18,8 @@ OnDelete = Literal["trash", "purge", "retain"]
 FEATURES = ("layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten", "journaling")
 """The features that a class may ask for; striping and a data pool bring their own."""
 
-_NEEDS = {"object-map": "exclusive-lock", "fast-diff": "object-map", "journaling": "exclusive-lock"}
+_REQUIRED = {"exclusive-lock": "keeps a volume to one writer", "layering": "snapshots and clones need"}
+_NEEDS = {"fast-diff": "object-map"}
 _KRBD_LACKS = frozenset({"journaling"})
 
 _METADATA = "csi.storage.k8s.io/"
@@ -103,6 +104,9 @@ class Parameters:
         )
 
     def _check_together(self) -> None:
+        for name, purpose in _REQUIRED.items():
+            if name not in self.features:
+                raise _wrong("imageFeatures", f"lacks {name}, which {purpose}", f"add {name}")
         for name in sorted(self.features):
             needed = _NEEDS.get(name)
             if needed is not None and needed not in self.features:
