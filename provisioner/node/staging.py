@@ -79,6 +79,8 @@ class Stager:
                 _unmount(parent_fd, staging)
         except FileNotFoundError:
             _log.debug("nothing is staged", path=str(staging))
+            # Its path may be gone, and a Pod still have the device.
+            self._refuse_in_use(volume_id, staging)
         except OSError as error:
             if error.errno == errno.EBUSY:
                 raise errors.VolumeInUseError(

@@ -132,6 +132,17 @@ def test_what_a_pod_wrote_to_a_raw_device_is_not_taken_for_the_remains_of_a_mkfs
     assert host.backend.file(volume).read_bytes()[:26] == b"a database of its own kind"
 
 
+def test_a_device_that_a_pod_has_is_not_taken_away_though_the_staging_path_is_gone(
+    host: device_host.DeviceHost,
+) -> None:
+    volume = host.backend.make("vol", 32)
+    host.volumes().stage(host.stage(volume, capability=device_host.BLOCK))
+    host.volumes().publish(host.publish(volume, capability=device_host.BLOCK))
+    with pytest.raises(errors.VolumeInUseError, match="still"):
+        host.volumes().unstage(volume, host.kubelet / "gone" / "staged")
+    assert host.backend.device(volume) is not None
+
+
 # A partition of Linux from sector 2048 on, as the boot sector has it.
 PARTITION_TABLE = b"\0\0\0\0\x83\0\0\0" + (2048).to_bytes(4, "little") + (4096).to_bytes(4, "little")
 
