@@ -227,8 +227,8 @@ class Maker:
         found = record.Record.parse(seen.metadata, instance=self._instance, image=image)
         if found is not None and found.ready:
             return
-        unnamed = names.INSTANCE not in seen.metadata
-        if unnamed and (seen.metadata or abs(images.inspect(image).created - by.since) > _CLOSE):
+        strange = names.INSTANCE not in seen.metadata and seen.metadata
+        if strange or abs(images.inspect(image).created - by.since) > _CLOSE:
             return
         _remove(images, image)
 

@@ -118,6 +118,17 @@ def test_an_image_of_somebody_else_is_refused_and_not_touched(pool: Pool, metada
     assert pool.ceph.notes == {}
 
 
+def test_a_copy_under_the_name_of_a_volume_that_was_once_begun_is_not_touched(pool: Pool) -> None:
+    pool.backend.create(request("pvc-2"))
+    kill(pool, "claim_note:done", request())
+    end_process(pool)
+    pool.ceph.passing(3600)
+    pool.make_foreign("k8s-pvc-1", **pool.image("k8s-pvc-2").metadata).created = pool.ceph.now()
+    with pytest.raises(errors.VolumeExistsError, match="somebody else"):
+        pool.backend.create(request())
+    assert pool.listed() == ["k8s-pvc-1", "k8s-pvc-2"]
+
+
 def test_two_instances_share_a_pool_without_seeing_each_other(pool: Pool) -> None:
     other = pool.open(instance="east")
     mine, theirs = pool.backend.create(request()), other.create(request())
