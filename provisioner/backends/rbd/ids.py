@@ -16,7 +16,10 @@ from typing import Self
 NAMESPACE_LIMIT = 32
 _IMAGE_LIMIT = 64
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
-_PLACE = r"(?P<cluster>[0-9a-f]{8})\.(?P<pool>[0-9a-f]{1,8})(?:\.(?P<namespace>[A-Za-z0-9][A-Za-z0-9_-]{0,31}))?"
+# A pool's number has one spelling: two ids of one volume would be locked apart.
+_PLACE = (
+    r"(?P<cluster>[0-9a-f]{8})\.(?P<pool>[1-9a-f][0-9a-f]{0,7})(?:\.(?P<namespace>[A-Za-z0-9][A-Za-z0-9_-]{0,31}))?"
+)
 _VOLUME = re.compile(rf"r1\.{_PLACE}\.(?P<image>[A-Za-z0-9][A-Za-z0-9_-]{{0,63}})", re.ASCII)
 _SNAPSHOT = re.compile(rf"s1\.{_PLACE}\.(?P<image_id>[0-9a-f]{{1,32}})\.(?P<snapshot>[0-9a-f]{{24}})", re.ASCII)
 

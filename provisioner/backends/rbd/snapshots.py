@@ -118,7 +118,8 @@ class Snapshots:
         """
         of = self._record(spot, wanted.image_id)
         taken = of.taken.get(wanted.snapshot) if of else None
-        image = None if of is None else self._image(spot, wanted.image_id, of)
+        # Only an image that is needed is looked for: one on its way into the trash is taken out of it again for that.
+        image = None if of is None or taken is None else self._image(spot, wanted.image_id, of)
         if of is None or taken is None or image is None:
             raise errors.SnapshotNotFoundError(f"there is no snapshot {wanted}")
         begun = making.Origin(images=spot.images, image=image, snapshot=taken.snapshot, size=taken.size)

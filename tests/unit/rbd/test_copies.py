@@ -173,3 +173,20 @@ def test_a_full_pool_is_a_condition_of_its_volumes(pool: Pool) -> None:
     condition = pool.open().condition(made.id)
     assert condition.abnormal
     assert "kube is full" in condition.message
+
+
+def test_a_snapshot_that_is_gone_brings_no_deleted_volume_back(pool: Pool) -> None:
+    made = pool.backend.create(request())
+    taken = pool.backend.create_snapshot(taking(made))
+    pool.backend.delete(made.id)
+    pool.backend.delete_snapshot(taken.id)
+    before = (pool.listed(), pool.trashed())
+    with pytest.raises(errors.SnapshotNotFoundError):
+        pool.backend.create(request("restored", source=taken.id))
+    assert (pool.listed(), pool.trashed()) == before
+
+
+def test_a_pools_number_has_one_spelling(pool: Pool) -> None:
+    made = pool.backend.create(request())
+    with pytest.raises(errors.VolumeNotFoundError):
+        pool.backend.get(model.VolumeId(str(made.id).replace(".1.", ".01.")))
