@@ -20,6 +20,8 @@ from provisioner.backends.rbd import ids
 from provisioner.backends.rbd.client import api
 
 _KNOWN = frozenset({"clusterID", "monitors", "user", "key", "keyFile"})
+_PORTS = (3300, 6789)
+"""Where a monitor listens that is given without a port."""
 _SUFFIXES = frozenset({".yaml", ".yml"})
 
 _Stamp = tuple[tuple[str, int, int, int], ...]
@@ -130,6 +132,10 @@ def _cluster(file: Path, entry: Mapping[str, object], watched: list[Path]) -> ap
     monitors = entry.get("monitors")
     if not isinstance(monitors, list) or not monitors or not all(isinstance(each, str) and each for each in monitors):
         raise _fault(file, f"{where} has no monitors, which is a list of addresses")
+    addresses = [address for each in monitors for address in _addresses(each)]
+    if len(set(addresses)) < len(addresses):
+        # Ceph's own library ends the process over it.
+        raise _fault(file, f"{where} has one monitor's address twice")
     user = entry.get("user")
     if not isinstance(user, str) or not user:
         raise _fault(file, f"{where} has no user, which is a text")
@@ -139,6 +145,17 @@ def _cluster(file: Path, entry: Mapping[str, object], watched: list[Path]) -> ap
         user=user.removeprefix("client."),
         key=_key(file, where, entry, watched),
     )
+
+
+def _addresses(monitor: str) -> Iterator[str]:
+    """Every host and port that `host`, `host:port` or `[v2:host:port,v1:host:port]` stands for."""
+    if monitor.startswith("[v"):
+        for part in monitor.strip("[]").split(","):
+            yield part.partition(":")[2].partition("/")[0]
+    elif ":" in monitor.rpartition("]")[2]:
+        yield monitor
+    else:
+        yield from (f"{monitor}:{port}" for port in _PORTS)
 
 
 def _key(file: Path, where: str, entry: Mapping[str, object], watched: list[Path]) -> str:

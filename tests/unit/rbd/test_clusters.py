@@ -66,6 +66,8 @@ def test_a_secret_volume_that_is_swapped_counts(tmp_path: Path) -> None:
         (f"- {SECRET}\n", "entry 1"),
         (WHOLE.replace("clusterID: prod", "clusterId: prod"), "no clusterID"),
         (WHOLE.replace("[10.0.0.1, 10.0.0.2]", "[]"), "'prod' has no monitors"),
+        (WHOLE.replace("10.0.0.2", "'10.0.0.1:3300'"), "'prod' has one monitor's address twice"),
+        (WHOLE.replace("[10.0.0.1,", "['[v2:10.0.0.2:3300/0,v1:10.0.0.2:6789/0]',"), "address twice"),
         (WHOLE.replace("user: client.kube", "user: 7"), "'prod' has no user"),
         (WHOLE.replace(f", key: {SECRET}", ""), "'prod' must have either key or keyFile"),
         (WHOLE.replace(f"key: {SECRET}", "key: ''"), "'prod' has an empty key"),
