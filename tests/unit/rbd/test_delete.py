@@ -8,7 +8,7 @@ from provisioner import errors, model
 from provisioner.backends import inventory
 from provisioner.backends.rbd.client import errors as client_errors
 from tests.fakes import rbd_state
-from tests.fakes.directory_pools import ROX, RWO
+from tests.fakes.directory_pools import ROX
 from tests.unit.rbd.conftest import PLACE, Pool, request
 
 CLAIM = {"csi.storage.k8s.io/pvc/namespace": "shop", "csi.storage.k8s.io/pvc/name": "data-0"}
@@ -62,15 +62,6 @@ def test_a_volume_that_is_open_is_not_deleted_and_the_address_is_said(pool: Pool
     pool.ceph.leave(PLACE, "k8s-pvc-1")
     pool.backend.delete(made.id)
     assert pool.trashed() == ["k8s-pvc-1"]
-
-
-def test_a_volume_that_a_node_was_given_is_neither_deleted_nor_purged(pool: Pool) -> None:
-    made = pool.backend.create(request(parameters={"onDelete": "purge"}))
-    pool.backend.publish(made.id, "node-a", RWO, read_only=True)
-    with pytest.raises(errors.VolumeInUseError, match="node-a"):
-        pool.backend.delete(made.id)
-    pool.backend._places.all()[0].images.trash_move("k8s-pvc-1", delay_seconds=0)
-    assert (pool.backend.purge_expired(), pool.trashed()) == (0, ["k8s-pvc-1"])
 
 
 def test_not_found_is_no_deletion_while_the_image_is_listed(pool: Pool) -> None:

@@ -111,3 +111,21 @@ def test_two_processes_do_not_publish_at_once(pool: Pool, volume: model.Volume) 
     publish(pool, volume, "node-1")
     assert refused == ["node-2"]
     assert pool.metadata("k8s-pvc-1")["node"] == '{"node-1": "rw"}'
+
+
+def test_a_volume_that_a_node_has_is_not_deleted_until_it_is_detached(pool: Pool, volume: model.Volume) -> None:
+    publish(pool, volume, "node-1")
+    with pytest.raises(errors.VolumeInUseError, match="node-1"):
+        pool.backend.delete(volume.id)
+    assert pool.listed() == ["k8s-pvc-1"]
+    pool.backend.unpublish(volume.id, "node-1")
+    pool.backend.delete(volume.id)
+    assert pool.trashed() == ["k8s-pvc-1"]
+
+
+def test_a_volume_that_a_node_has_is_not_purged(pool: Pool, volume: model.Volume) -> None:
+    publish(pool, volume, "node-1")
+    pool.backend._places.all()[0].images.trash_move("k8s-pvc-1", delay_seconds=0)
+    pool.ceph.passing(2 * 86400)
+    assert pool.backend.purge_expired() == 0
+    assert pool.trashed() == ["k8s-pvc-1"]
