@@ -108,8 +108,13 @@ class Maker:
             self._steps("create.claimed")
             try:
                 found = self._build(spot, image, wanted, layout, origin)
-            except (errors.InvalidRequestError, errors.InsufficientCapacityError, errors.VolumeExistsError):
-                spot.images.drop_note(note)  # Nothing was made.
+            except errors.VolumeExistsError:
+                spot.images.drop_note(note)  # It is a stranger's.
+                raise
+            except (errors.InvalidRequestError, errors.InsufficientCapacityError):
+                # A pool can become full between an image and its metadata: the note then says that it is half made.
+                if not spot.images.exists(image):
+                    spot.images.drop_note(note)
                 raise
             self._steps("create.ready")
             spot.images.drop_note(note)

@@ -129,6 +129,16 @@ def test_a_copy_under_the_name_of_a_volume_that_was_once_begun_is_not_touched(po
     assert pool.listed() == ["k8s-pvc-1", "k8s-pvc-2"]
 
 
+@pytest.mark.parametrize("step", ["create", "create:made"])
+def test_a_pool_that_becomes_full_in_between_leaves_nothing_that_hinders_the_next_call(pool: Pool, step: str) -> None:
+    pool.ceph.faults.fail(step, client_errors.QuotaExceededError("pool kube is full"), times=1)
+    with pytest.raises(errors.InsufficientCapacityError):
+        pool.backend.create(request())
+    assert pool.volumes() == []
+    assert pool.backend.create(request()).size == model.MIB
+    assert (pool.listed(), pool.ceph.notes) == (["k8s-pvc-1"], {})
+
+
 def test_two_instances_share_a_pool_without_seeing_each_other(pool: Pool) -> None:
     other = pool.open(instance="east")
     mine, theirs = pool.backend.create(request()), other.create(request())
