@@ -7,7 +7,7 @@ API server, or the claim's namespace, is gone.
 import dataclasses
 import datetime
 import enum
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol
 
 from provisioner import model
@@ -73,3 +73,18 @@ class Inventory(Protocol):
             errors.NotReadyError: its retention is over, and its removal may have begun.
             errors.UnsupportedError: this storage gives no new names.
         """
+
+
+def orphans(
+    entries: Iterable[Entry], known: Collection[str], *, grace: datetime.timedelta, now: datetime.datetime
+) -> Iterator[Entry]:
+    """The volumes in place that nobody knows and that were not made just now; nothing is done to them.
+
+    Args:
+        known: the ids that PersistentVolumes name.
+        grace: how long a new volume may be without one.
+    """
+    for entry in entries:
+        is_old = entry.created is None or now - entry.created > grace
+        if entry.state is not State.TRASH and str(entry.id) not in known and is_old:
+            yield entry

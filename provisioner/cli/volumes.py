@@ -55,7 +55,8 @@ def volumes(
             if (entry.state is inventory.State.TRASH) == trash and (name is None or _is_called(entry, name))
         ]
         if orphans:
-            found = _orphans(found, _handles(loaded), now=datetime.datetime.now(datetime.UTC))
+            now = datetime.datetime.now(datetime.UTC)
+            found = list(inventory.orphans(found, _handles(loaded), grace=_GRACE, now=now))
         if name is not None and not found:
             raise errors.VolumeNotFoundError(f"there is no volume {name}" + (" in the trash" if trash else ""))
         _show(sorted(found, key=_order), output)
@@ -69,17 +70,6 @@ def _is_called(entry: inventory.Entry, name: str) -> bool:
 
 def _order(entry: inventory.Entry) -> tuple[str, str, str]:
     return entry.claim, entry.name, entry.where
-
-
-def _orphans(
-    found: Iterable[inventory.Entry], handles: frozenset[str], *, now: datetime.datetime
-) -> list[inventory.Entry]:
-    """Those that no PersistentVolume names, and that are too old for one to be on its way."""
-    return [
-        entry
-        for entry in found
-        if str(entry.id) not in handles and (entry.created is None or now - entry.created > _GRACE)
-    ]
 
 
 def _handles(loaded: settings.Settings) -> frozenset[str]:

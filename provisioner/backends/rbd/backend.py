@@ -2,7 +2,7 @@
 
 import datetime
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 
 from provisioner import errors, metrics, model
@@ -18,7 +18,6 @@ from provisioner.backends.rbd import (
     listing,
     making,
     names,
-    parameters,
     places,
     provisioning,
     publication,
@@ -28,6 +27,7 @@ from provisioner.backends.rbd import (
     trash,
 )
 from provisioner.backends.rbd import inventory as rbd_inventory
+from provisioner.backends.rbd import parameters as class_parameters
 
 _READERS = 8
 
@@ -163,7 +163,7 @@ class RbdBackend:
         topology: model.Topology | None,  # noqa: ARG002  (every place reaches every pool)
     ) -> model.Available:
         """The room of the class's pool, or of all where no class is named, as `base.Backend.capacity`."""
-        parsed = _parse(parameters)
+        parsed = class_parameters.Parameters.parse(parameters)
         if any(rules.refusal(wanted) for wanted in capabilities):
             return model.Available(total=0, largest=0)
         spots = [self._places.of_class(parsed)] if parsed.pool else self._places.all()
@@ -264,15 +264,6 @@ class RbdBackend:
 
     def inventory(self) -> base_inventory.Inventory:
         """What the pools hold, for people."""
-        return self._inventory()
-
-    def orphans(
-        self, known: Collection[model.VolumeId], *, grace: datetime.timedelta
-    ) -> Iterable[base_inventory.Entry]:
-        """Images of ours that are none of these volumes, nor younger than `grace`; nothing is done to them."""
-        return self._inventory().orphans(known, grace=grace, now=self._clock())
-
-    def _inventory(self) -> rbd_inventory.RbdInventory:
         return rbd_inventory.RbdInventory(self._settings.instance, self._places, self._trash)
 
     def _reachable(self, place: ids.PlaceId, what: str) -> places.Spot:
@@ -284,7 +275,3 @@ class RbdBackend:
                 "by hand",
             )
         return spot
-
-
-def _parse(given: dict[str, str]) -> parameters.Parameters:
-    return parameters.Parameters.parse(given)

@@ -1,7 +1,7 @@
 """What lies in the pools, for people, and how a deleted volume comes back: `provisioner volumes` and `restore`."""
 
 import datetime
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable
 
 from provisioner import errors, model
 from provisioner.backends import inventory
@@ -47,20 +47,6 @@ class RbdInventory:
         if entry is None or entry.state is not inventory.State.READY or name not in ("", entry.name):
             raise errors.VolumeNotFoundError(f"the trash holds no volume {volume_id}")
         return entry
-
-    def orphans(
-        self, known: Collection[model.VolumeId], *, grace: datetime.timedelta, now: datetime.datetime
-    ) -> Iterator[inventory.Entry]:
-        """Images of ours that are no volume of these, and were not made just now: nothing is done to them.
-
-        Args:
-            known: the ids in the PersistentVolumes.
-            grace: how long a new image may be without one.
-        """
-        for entry in self.entries():
-            is_old = entry.created is None or now - entry.created > grace
-            if entry.state is not inventory.State.TRASH and entry.id not in known and is_old:
-                yield entry
 
     def _entry_of(self, spot: places.Spot, image: str) -> inventory.Entry:
         entry = self._in_place(spot, api.ImageEntry("", image))

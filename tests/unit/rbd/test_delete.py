@@ -19,6 +19,11 @@ def entries(pool: Pool, state: inventory.State) -> list[inventory.Entry]:
     return [entry for entry in pool.backend.inventory().entries() if entry.state is state]
 
 
+def orphans(pool: Pool, *known: model.Volume) -> list[model.VolumeId]:
+    listed, ids = pool.backend.inventory().entries(), {volume.id.value for volume in known}
+    return [entry.id for entry in inventory.orphans(listed, ids, grace=HOUR, now=pool.ceph.now())]
+
+
 def snapshot(pool: Pool, of: model.Volume, name: str = "snap-1") -> model.Snapshot:
     return pool.backend.create_snapshot(model.SnapshotRequest(name=name, source=of.id))
 
@@ -264,9 +269,9 @@ def test_an_image_put_aside_is_restored_with_its_snapshots(pool: Pool) -> None:
 
 def test_orphans_are_told_and_left_alone(pool: Pool) -> None:
     known, lost = pool.backend.create(request("known")), pool.backend.create(request("lost"))
-    assert list(pool.backend.orphans({known.id}, grace=HOUR)) == []
+    assert orphans(pool, known) == []
     pool.ceph.passing(3601)
-    assert [entry.id for entry in pool.backend.orphans({known.id}, grace=HOUR)] == [lost.id]
+    assert orphans(pool, known) == [lost.id]
     assert sorted(pool.volumes()) == ["k8s-known", "k8s-lost"]
 
 
