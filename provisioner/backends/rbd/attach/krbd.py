@@ -7,12 +7,10 @@ from pathlib import Path
 
 from provisioner import errors, model
 from provisioner.backends import commands
-from provisioner.backends.rbd.attach import access, api, loops, processes
+from provisioner.backends.rbd.attach import access, api, kernel, loops
 from provisioner.backends.rbd.client import api as client_api
 
 _MAPPING_SECONDS = 60
-_GROWING_SECONDS = 10
-_SECTOR = 512
 
 
 class KrbdAttacher:
@@ -30,13 +28,7 @@ class KrbdAttacher:
 
     def unavailable(self) -> str:
         """Why this node cannot do it; empty where it can."""
-        try:
-            self._runner.run(["rbd", "--version"])
-            if not (self._system / "bus/rbd").exists():
-                self._runner.run(["modprobe", "rbd"])
-        except commands.CommandError as error:
-            return error.message
-        return "" if (self._system / "bus/rbd").exists() else "the kernel has no rbd"
+        return kernel.unavailable("rbd", "rbd", self._runner, sign=self._system / "bus/rbd")
 
     def attach(self, record: api.Record, credentials: client_api.Credentials, options: str) -> Path:
         """The mapped device."""
@@ -78,17 +70,13 @@ class KrbdAttacher:
         device = self.device(record)
         if device is None:
             raise errors.BackendUnavailableError(f"volume {record.volume} is not mapped any more")
-        if not processes.wait(lambda: self._size(device) >= size, seconds=_GROWING_SECONDS):
-            raise errors.BackendUnavailableError(f"{device} does not show its new size yet")
+        kernel.await_size(device, size, system=self._system)
 
     def condition(self, record: api.Record) -> model.Condition:
         """Whether the device is there."""
         if self.device(record) is None:
             return model.Condition(abnormal=True, message="the image is not mapped any more")
         return model.HEALTHY
-
-    def _size(self, device: Path) -> int:
-        return _SECTOR * int((self._system / "block" / device.name / "size").read_text(encoding="ascii"))
 
 
 def _attribute(entry: Path, name: str) -> str:

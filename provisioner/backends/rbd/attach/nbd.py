@@ -8,14 +8,12 @@ from pathlib import Path
 
 from provisioner import errors, model
 from provisioner.backends import commands
-from provisioner.backends.rbd.attach import access, api, loops, processes
+from provisioner.backends.rbd.attach import access, api, kernel, loops, processes
 from provisioner.backends.rbd.client import api as client_api
 from provisioner.node import outlive
 
 _PROGRAM = "rbd-nbd"
 _MAPPING_SECONDS = 60
-_GROWING_SECONDS = 10
-_SECTOR = 512
 
 
 class NbdAttacher:
@@ -35,13 +33,7 @@ class NbdAttacher:
 
     def unavailable(self) -> str:
         """Why this node cannot do it; empty where it can."""
-        try:
-            self._runner.run([_PROGRAM, "--version"])
-            if not (self._system / "module/nbd").exists():
-                self._runner.run(["modprobe", "nbd"])
-        except commands.CommandError as error:
-            return error.message
-        return "" if (self._system / "module/nbd").exists() else "the kernel has no nbd"
+        return kernel.unavailable(_PROGRAM, "nbd", self._runner, sign=self._system / "module/nbd")
 
     def attach(self, record: api.Record, credentials: client_api.Credentials, options: str) -> Path:
         """The device that the daemon serves."""
@@ -85,14 +77,10 @@ class NbdAttacher:
         device = self.device(record)
         if device is None:
             raise errors.BackendUnavailableError(f"the {_PROGRAM} of volume {record.volume} has ended")
-        if not processes.wait(lambda: self._size(device) >= size, seconds=_GROWING_SECONDS):
-            raise errors.BackendUnavailableError(f"{device} does not show its new size yet")
+        kernel.await_size(device, size, system=self._system)
 
     def condition(self, record: api.Record) -> model.Condition:
         """Whether daemon and device are there."""
         if self.device(record) is None:
             return model.Condition(abnormal=True, message=f"the {_PROGRAM} that serves the volume has ended")
         return model.HEALTHY
-
-    def _size(self, device: Path) -> int:
-        return _SECTOR * int((self._system / "block" / device.name / "size").read_text(encoding="ascii"))
