@@ -73,9 +73,10 @@ class RbdNode:
         attacher = self._attachers.named(record.mounter)
         if not attacher.condition(record).abnormal:
             _check_same(record, attachment)
-            if not _is_unfinished(record) or not _let_go(attacher, record):
+            if not (_is_unfinished(record) and _let_go(attacher, record)):
                 return attacher.attach(record, credentials, wanted.map_options)
-        attacher.detach(record)
+        else:
+            attacher.detach(record)
         record = dataclasses.replace(record, read_only=attachment.read_only, shared=attachment.shared)
         return self._attach(record, images, metadata, credentials, wanted.map_options)
 
