@@ -1,34 +1,19 @@
 """The process that is killed: works on a pool, and dies by SIGKILL as soon as it has reached its n-th step.
 
-Run as `python directory_worker.py POOL STEPS WORK...`; STEPS is 0 for one that lives. The works:
+Run as `python -m tests.chaos.directory_worker POOL STEPS WORK...`; STEPS is 0 for one that lives. The works:
 `create NAME`, `delete ID`, `purge`, `publish ID TARGET`, `unpublish ID TARGET`, and `fill PREFIX COUNT`, which says
 that it is ready, waits for a line, creates so many volumes or until the pool is full, and prints what was promised.
 """
 
 import datetime
-import os
-import signal
 import sys
 from pathlib import Path
 
 from provisioner import errors, metrics, model
 from provisioner.backends.directory import backend, config
 from provisioner.node import publisher, requests
-
-RWO = model.Capability(access_mode=model.AccessMode.SINGLE_NODE_WRITER)
-
-
-class Killer:
-    """Counts the steps and ends the process at one."""
-
-    def __init__(self, at: int) -> None:
-        self._left = at
-
-    def __call__(self, step: str) -> None:
-        print(step, flush=True)
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+from tests.chaos import dying
+from tests.fakes.directory_pools import RWO
 
 
 def _request(name: str) -> model.VolumeRequest:
@@ -48,7 +33,7 @@ def _fill(made: backend.DirectoryBackend, prefix: str, count: int) -> None:
 
 
 def main(pool: str, steps: str, work: str, *words: str) -> None:
-    killer = Killer(int(steps))
+    killer = dying.Killer(int(steps))
     made = backend.DirectoryBackend(
         config.DirectoryConfig(
             pools={"fast": Path(pool)}, topology_key="t/node", node_name="n", trash_retention=datetime.timedelta()

@@ -1,13 +1,11 @@
 """The process that is killed: works on a pool of a real Ceph cluster, and dies by SIGKILL at its n-th step.
 
-Run as `python rbd_worker.py CLUSTERS INSTANCE STEPS WORK...`; STEPS is 0 for one that lives. A step is the end of a
-call to Ceph, and whatever the backend says besides. The works: `create NAME SIZE [SOURCE]`, `delete ID`,
+Run as `python -m tests.chaos.rbd_worker CLUSTERS INSTANCE STEPS WORK...`; STEPS is 0 for one that lives. A step is the
+end of a call to Ceph, and whatever the backend says besides. The works: `create NAME SIZE [SOURCE]`, `delete ID`,
 `expand ID SIZE`, `snapshot ID NAME`, `delete-snapshot ID`, and `burst PREFIX COUNT`, which creates so many volumes
 from eight threads, and waits for those that another process makes.
 """
 
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -18,21 +16,8 @@ from typing import Any
 from provisioner import errors, metrics, model
 from provisioner.backends.rbd import backend, config
 from provisioner.backends.rbd.client import api, connections, librbd
-
-RWO = model.Capability(access_mode=model.AccessMode.SINGLE_NODE_WRITER)
-
-
-class Killer:
-    """Counts the steps and ends the process at one."""
-
-    def __init__(self, at: int) -> None:
-        self._left = at
-
-    def __call__(self, step: str) -> None:
-        print(step, flush=True)
-        self._left -= 1
-        if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+from tests.chaos import dying
+from tests.fakes.directory_pools import RWO
 
 
 class Stepping:
@@ -104,7 +89,7 @@ def burst(made: backend.RbdBackend, prefix: str, count: int) -> None:
 
 def main(clusters: str, instance: str, steps: str, work: str, *words: str) -> None:
     killing = int(steps)
-    made = open_backend(Path(clusters), instance, Killer(killing) if work != "burst" else None)
+    made = open_backend(Path(clusters), instance, dying.Killer(killing) if work != "burst" else None)
     if work == "create":
         made.create(request(words[0], int(words[1]), *words[2:]))
     elif work == "delete":

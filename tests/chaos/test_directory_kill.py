@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,10 +16,10 @@ import pytest
 from provisioner import metrics, model
 from provisioner.backends.directory import backend, config
 from provisioner.node import mountinfo, publisher, requests
+from tests.chaos import dying
 from tests.fakes import mounts
 from tests.fakes.directory_pools import RWO, request
 
-_WORKER = Path(__file__).with_name("directory_worker.py")
 _PATIENCE = 60
 
 
@@ -47,15 +46,7 @@ class Pool:
         return cls(root, measured, made)
 
     def start(self, steps: int, *work: str | Path) -> subprocess.Popen[str]:
-        command = [sys.executable, str(_WORKER), str(self.root), str(steps), *map(str, work)]
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=_WORKER.parents[2],
-        )
+        return dying.start("directory_worker", self.root, steps, *work)
 
     def work(self, steps: int, *work: str | Path) -> tuple[int, list[str]]:
         """Let a process work until it is killed or done. Returns its exit code and the steps it reached."""

@@ -5,7 +5,6 @@ import itertools
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,13 +15,12 @@ from provisioner import errors, model
 from provisioner.backends import inventory
 from provisioner.backends.rbd import backend
 from provisioner.backends.rbd.client import api
-from tests.chaos import rbd_worker
+from tests.chaos import dying, rbd_worker
 from tests.fakes import rbd_backend
 from tests.harness import ceph as ceph_harness
 from tests.harness import process as harness_process
 
 ceph = ceph_harness.ceph
-_WORKER = Path(__file__).with_name("rbd_worker.py")
 _PATIENCE = 60
 _numbers = itertools.count()
 
@@ -39,15 +37,7 @@ class Pool:
         return rbd_worker.open_backend(self.clusters, self.instance)
 
     def start(self, steps: int, *work: object) -> subprocess.Popen[str]:
-        command = [sys.executable, str(_WORKER), str(self.clusters), self.instance, str(steps), *map(str, work)]
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=_WORKER.parents[2],
-        )
+        return dying.start("rbd_worker", self.clusters, self.instance, steps, *work)
 
     def killed(self, *work: object) -> Iterator[str]:
         """Let a process be killed at its first step, then one at its second, until one lives to the end."""

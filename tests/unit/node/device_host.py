@@ -3,13 +3,15 @@
 import dataclasses
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from provisioner import model
 from provisioner.backends.rbd.attach import loops
 from provisioner.node import device_volumes, requests
-from tests.fakes import loop_backend
+from tests.fakes import loop_backend, mounts
 
 RWO = model.AccessMode.SINGLE_NODE_WRITER
 BLOCK = model.Capability(access_mode=RWO, access_type=model.AccessType.BLOCK)
@@ -78,3 +80,14 @@ class DeviceHost:
 
 def read_only(path: Path) -> bool:
     return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[DeviceHost]:
+    """Such a node; a module that wants it says `host = device_host.host`."""
+    mounts.enter_private_namespace()
+    for name in ("volumes", "kubelet"):
+        (tmp_path / name).mkdir()
+    made = DeviceHost(loop_backend.LoopBackend(tmp_path / "volumes"), tmp_path / "volumes", tmp_path / "kubelet")
+    yield made
+    made.close()

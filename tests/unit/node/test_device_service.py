@@ -2,28 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from provisioner import errors, model
 from provisioner.csi import node as csi_node
 from provisioner.node import device_service, device_volumes, requests
-from tests.fakes import loop_backend, mounts
 from tests.unit.node import device_host
 
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[device_host.DeviceHost]:
-    mounts.enter_private_namespace()
-    for name in ("volumes", "kubelet"):
-        (tmp_path / name).mkdir()
-    made = device_host.DeviceHost(
-        loop_backend.LoopBackend(tmp_path / "volumes"), tmp_path / "volumes", tmp_path / "kubelet"
-    )
-    yield made
-    made.close()
+host = device_host.host
 
 
 async def test_a_volume_goes_the_whole_way(host: device_host.DeviceHost) -> None:

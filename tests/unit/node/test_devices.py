@@ -2,7 +2,6 @@
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,22 +9,11 @@ import pytest
 from provisioner import errors, linux, model
 from provisioner.backends import base
 from provisioner.node import device_volumes, devices, mountinfo, requests
-from tests.fakes import loop_backend, mounts
+from tests.fakes import mounts
 from tests.unit.node import device_host
 
 MODES = model.AccessMode
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[device_host.DeviceHost]:
-    mounts.enter_private_namespace()
-    for name in ("volumes", "kubelet"):
-        (tmp_path / name).mkdir()
-    made = device_host.DeviceHost(
-        loop_backend.LoopBackend(tmp_path / "volumes"), tmp_path / "volumes", tmp_path / "kubelet"
-    )
-    yield made
-    made.close()
+host = device_host.host
 
 
 def sizes(host: device_host.DeviceHost, volume_id: model.VolumeId) -> int:
